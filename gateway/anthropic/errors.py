@@ -1,0 +1,85 @@
+"""Anthropic's errors: types by status, the envelope, the headers that steer a client's retries.
+
+    ApiError                 an answer for the client: status, type, message, retry advice
+      InvalidRequest         400, the client's own fault
+
+Source: the API's error page; what clients do with each is in research/claude-code.md, sections 5 and 9.
+"""
+
+from typing import Final
+
+import msgspec
+
+TYPES: Final[dict[int, str]] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "api_error",
+    502: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+_RETRYABLE: Final = frozenset({408, 429})
+
+
+def error_type(status: int) -> str:
+    """The error type that belongs to an HTTP status."""
+    return TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
+
+
+class ApiError(Exception):
+    """An error that the client gets to see.
+
+    `retry_after` is in seconds. `should_retry` None means: by the status (408, 429 and 5xx heal, the rest do not).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str | None = None,
+        retry_after: int | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = kind or error_type(status)
+        self.retry_after = retry_after
+        self.should_retry = (status in _RETRYABLE or status >= 500) if should_retry is None else should_retry
+
+    def body(self, request_id: str) -> bytes:
+        """The JSON envelope: `{"type":"error","error":{"type","message"},"request_id"}`."""
+        return msgspec.json.encode(
+            {
+                "type": "error",
+                "error": {"type": self.type, "message": self.message},
+                "request_id": request_id,
+            }
+        )
+
+    def headers(self) -> dict[str, str]:
+        """`x-should-retry`, so that a client does not try for minutes what cannot heal, and `retry-after`."""
+        headers = {"x-should-retry": "true" if self.should_retry else "false"}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        return headers
+
+
+class InvalidRequest(ApiError):
+    """The request is not one that the Messages API takes; `message` says where and what."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message)

@@ -1,0 +1,101 @@
+"""An answer as one complete message, the body of a `stream: false` response."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gateway.anthropic.partial_json import complete
+from gateway.anthropic.writer import Finish
+
+
+class MessageWriter:
+    """Gathers one answer; `body` gives the JSON once it is finished."""
+
+    __slots__ = ("_content", "_finish", "_pieces", "_seal")
+
+    def __init__(self) -> None:
+        self._content: list[dict[str, Any]] = []
+        self._pieces: list[str] = []
+        self._seal: Callable[[str], dict[str, Any]] = _no_block
+        self._finish: Finish | None = None
+
+    def begin_text(self) -> None:
+        """Open a text block."""
+        self._seal = lambda text: {"type": "text", "text": text}
+
+    def begin_thinking(self) -> None:
+        """Open a thinking block."""
+        self._sign("")
+
+    def begin_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a tool_use block."""
+        self._seal = lambda text: {"type": "tool_use", "id": tool_use_id, "name": name, "input": tool_input(text)}
+
+    def text(self, text: str) -> None:
+        """Add to the open text block."""
+        self._pieces.append(text)
+
+    def thinking(self, thinking: str) -> None:
+        """Add to the open thinking block."""
+        self._pieces.append(thinking)
+
+    def signature(self, signature: str) -> None:
+        """Sign the open thinking block."""
+        self._sign(signature)
+
+    def input_json(self, partial_json: str) -> None:
+        """Add to the open tool_use block's input."""
+        self._pieces.append(partial_json)
+
+    def end_block(self) -> None:
+        """Close the open block."""
+        self._content.append(self._seal("".join(self._pieces)))
+        self._pieces.clear()
+        self._seal = _no_block
+
+    def finish(self, finish: Finish) -> None:
+        """End the answer."""
+        self._finish = finish
+
+    def body(self, message_id: str, model: str) -> bytes:
+        """The message as JSON. Raises RuntimeError before `finish`."""
+        if self._finish is None:
+            raise RuntimeError("the answer has not ended")
+        return msgspec.json.encode(
+            {
+                "id": message_id,
+                "type": "message",
+                "role": "assistant",
+                "model": model,
+                "content": self._content,
+                "stop_reason": self._finish.stop_reason,
+                "stop_sequence": self._finish.stop_sequence,
+                "usage": self._finish.usage,
+            }
+        )
+
+    def _sign(self, signature: str) -> None:
+        self._seal = lambda text: {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def tool_input(arguments: str) -> dict[str, Any]:
+    """A tool call's arguments as the object that clients need.
+
+    Arguments that a token limit cut are completed, as the SDKs do with a stream. What is no object at all is kept
+    in the form that Claude Code gives to such input itself, and that this gateway turns back into the raw text.
+    """
+    if not arguments.strip():
+        return {}
+    for text in (arguments, complete(arguments)):
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+    return {"__unparsedToolInput": {"raw": arguments, "len": len(arguments)}}
+
+
+def _no_block(text: str) -> dict[str, Any]:
+    raise RuntimeError(f"no block is open for {len(text)} characters")

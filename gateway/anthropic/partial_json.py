@@ -1,0 +1,45 @@
+"""JSON that was cut off, completed: what a client's own incremental parser would make of it."""
+
+import re
+from typing import Final
+
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<closed>"?)|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
+_CLOSER: Final = {"{": "}", "[": "]"}
+_LITERALS: Final = frozenset({"true", "false", "null"})
+# a cut escape, or the first half of a surrogate pair, behind any number of whole `\\`
+_CUT_ESCAPE: Final = re.compile(
+    r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$"
+)
+
+
+def complete(text: str) -> str:
+    """Close what is open in `text`; drop a half-written key, number or word at its end.
+
+    What comes back may still be no JSON (the text was broken, not cut): the caller parses it.
+    """
+    closers: list[str] = []
+    end, tail = 0, ""  # up to where the text stands by itself, and what closes it there
+    before = ""
+    for token in _TOKEN.finditer(text):
+        mark = token[0][0]
+        stands = mark not in ",:"
+        if mark in _CLOSER:
+            closers.append(_CLOSER[mark])
+        elif mark in "}]":
+            if not closers or closers.pop() != mark:
+                return text
+        elif mark == '"':
+            is_key = closers[-1:] == ["}"] and before != ":"
+            if not token["closed"]:
+                return text[:end] + tail if is_key else _close_string(text, closers)
+            stands = not is_key
+        elif stands:
+            stands = token.end() < len(text) or token[0] in _LITERALS
+        if stands:
+            end, tail = token.end(), "".join(reversed(closers))
+        before = mark
+    return text[:end] + tail
+
+
+def _close_string(text: str, closers: list[str]) -> str:
+    return _CUT_ESCAPE.sub(r"\1", text, count=1) + '"' + "".join(reversed(closers))

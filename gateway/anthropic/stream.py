@@ -1,0 +1,248 @@
+"""An answer as Anthropic's server-sent events.
+
+Rules that hold here and nowhere else:
+- The table below is the whole grammar of a stream. What it does not list cannot be written: not a delta without its
+  start, not two open blocks, not a gap in the indexes, nothing after `message_stop` or `error`.
+- An illegal event is our own fault and raises StreamStateError. A backend's fault is an event like the others:
+  `error`, which ends the stream without `message_stop`, so that no client takes a cut answer for a whole one.
+- Text, thinking and tool input go out in deltas only: clients throw away what a start holds
+  (research/claude-code.md, section 2). `event:` lines are needed; frames end with a blank line.
+"""
+
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from gateway.anthropic.writer import Finish
+
+_json = msgspec.json.encode
+
+PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
+# an event that counts as a sign of life where a ping does not: claude-code 2.1.197 (research/claude-code.md, section 8)
+HEARTBEAT: Final = (
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null},'
+    b'"usage":{"output_tokens":0}}\n\n'
+)
+_MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+class StreamStateError(Exception):
+    """An event that is not legal at this point of a stream: a fault of the gateway, never of a backend."""
+
+
+class State(Enum):
+    """Where a stream is."""
+
+    START = auto()
+    BETWEEN_BLOCKS = auto()
+    IN_TEXT = auto()
+    IN_THINKING = auto()
+    IN_TOOL_USE = auto()
+    MESSAGE_ENDED = auto()
+    CLOSED = auto()
+
+
+class Event(Enum):
+    """What can be written."""
+
+    MESSAGE_START = auto()
+    PING = auto()
+    HEARTBEAT = auto()
+    TEXT_START = auto()
+    THINKING_START = auto()
+    TOOL_USE_START = auto()
+    TEXT_DELTA = auto()
+    THINKING_DELTA = auto()
+    SIGNATURE_DELTA = auto()
+    INPUT_JSON_DELTA = auto()
+    BLOCK_STOP = auto()
+    MESSAGE_DELTA = auto()
+    MESSAGE_STOP = auto()
+    ERROR = auto()
+
+
+TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
+    State.START: {
+        Event.MESSAGE_START: State.BETWEEN_BLOCKS,
+        Event.ERROR: State.CLOSED,
+    },
+    State.BETWEEN_BLOCKS: {
+        Event.PING: State.BETWEEN_BLOCKS,
+        Event.HEARTBEAT: State.BETWEEN_BLOCKS,
+        Event.TEXT_START: State.IN_TEXT,
+        Event.THINKING_START: State.IN_THINKING,
+        Event.TOOL_USE_START: State.IN_TOOL_USE,
+        Event.MESSAGE_DELTA: State.MESSAGE_ENDED,
+        Event.ERROR: State.CLOSED,
+    },
+    State.IN_TEXT: {
+        Event.PING: State.IN_TEXT,
+        Event.HEARTBEAT: State.IN_TEXT,
+        Event.TEXT_DELTA: State.IN_TEXT,
+        Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
+        Event.ERROR: State.CLOSED,
+    },
+    State.IN_THINKING: {
+        Event.PING: State.IN_THINKING,
+        Event.HEARTBEAT: State.IN_THINKING,
+        Event.THINKING_DELTA: State.IN_THINKING,
+        Event.SIGNATURE_DELTA: State.IN_THINKING,
+        Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
+        Event.ERROR: State.CLOSED,
+    },
+    State.IN_TOOL_USE: {
+        Event.PING: State.IN_TOOL_USE,
+        Event.HEARTBEAT: State.IN_TOOL_USE,
+        Event.INPUT_JSON_DELTA: State.IN_TOOL_USE,
+        Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
+        Event.ERROR: State.CLOSED,
+    },
+    State.MESSAGE_ENDED: {
+        Event.MESSAGE_STOP: State.CLOSED,
+    },
+    State.CLOSED: {},
+}
+
+
+class StreamWriter:
+    """Writes one answer as events; the bytes gather until `take` is called, once for each read of the backend."""
+
+    __slots__ = ("_delta_head", "_frames", "_index", "_state")
+
+    def __init__(self) -> None:
+        self._state = State.START
+        self._index = -1
+        self._frames: list[bytes] = []
+        self._delta_head = b""
+
+    @property
+    def started(self) -> bool:
+        """Whether `message_start` was written."""
+        return self._state is not State.START
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended, well or not."""
+        return self._state is State.CLOSED
+
+    def take(self) -> bytes:
+        """The frames written since the last call, in one piece."""
+        frames = b"".join(self._frames)
+        self._frames.clear()
+        return frames
+
+    def message_start(self, message_id: str, model: str, input_tokens: int) -> None:
+        """Open the message; `input_tokens` is an estimate that `finish` corrects."""
+        self._to(Event.MESSAGE_START)
+        message: dict[str, Any] = {
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": {
+                "input_tokens": input_tokens,
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 0,
+                "output_tokens": 0,
+            },
+        }
+        self._frames.append(
+            b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % _json(message)
+        )
+
+    def ping(self) -> None:
+        """Show the client that the answer is still coming."""
+        self._to(Event.PING)
+        self._frames.append(PING)
+
+    def heartbeat(self) -> None:
+        """The same for clients that do not count pings: a `message_delta` that says nothing."""
+        self._to(Event.HEARTBEAT)
+        self._frames.append(HEARTBEAT)
+
+    def begin_text(self) -> None:
+        """Open a text block."""
+        self._to(Event.TEXT_START)
+        self._begin(b'{"type":"text","text":""}', b'{"type":"text_delta","text":')
+
+    def begin_thinking(self) -> None:
+        """Open a thinking block."""
+        self._to(Event.THINKING_START)
+        self._begin(
+            b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":'
+        )
+
+    def begin_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a tool_use block."""
+        self._to(Event.TOOL_USE_START)
+        start = b'{"type":"tool_use","id":%b,"name":%b,"input":{}}' % (_json(tool_use_id), _json(name))
+        self._begin(start, b'{"type":"input_json_delta","partial_json":')
+
+    def text(self, text: str) -> None:
+        """Add to the open text block."""
+        self._to(Event.TEXT_DELTA)
+        self._frames.append(self._delta_head + _json(text) + b"}}\n\n")
+
+    def thinking(self, thinking: str) -> None:
+        """Add to the open thinking block."""
+        self._to(Event.THINKING_DELTA)
+        self._frames.append(self._delta_head + _json(thinking) + b"}}\n\n")
+
+    def signature(self, signature: str) -> None:
+        """Sign the open thinking block."""
+        self._to(Event.SIGNATURE_DELTA)
+        self._frames.append(
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+            b'"delta":{"type":"signature_delta","signature":%b}}\n\n' % (self._index, _json(signature))
+        )
+
+    def input_json(self, partial_json: str) -> None:
+        """Add to the open tool_use block's input."""
+        self._to(Event.INPUT_JSON_DELTA)
+        self._frames.append(self._delta_head + _json(partial_json) + b"}}\n\n")
+
+    def end_block(self) -> None:
+        """Close the open block."""
+        self._to(Event.BLOCK_STOP)
+        self._frames.append(
+            b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % self._index
+        )
+
+    def finish(self, finish: Finish) -> None:
+        """Close the message: its stop reason, its real token counts, `message_stop`."""
+        self._to(Event.MESSAGE_DELTA)
+        self._frames.append(
+            b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":%b,"stop_sequence":%b},'
+            b'"usage":%b}\n\n' % (_json(finish.stop_reason), _json(finish.stop_sequence), _json(finish.usage))
+        )
+        self._to(Event.MESSAGE_STOP)
+        self._frames.append(_MESSAGE_STOP)
+
+    def error(self, body: bytes) -> None:
+        """End the stream with an error's JSON envelope; an open block stays open."""
+        self._to(Event.ERROR)
+        self._frames.append(b"event: error\ndata: %b\n\n" % body)
+
+    def _begin(self, block: bytes, delta: bytes) -> None:
+        self._index += 1
+        self._frames.append(
+            b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
+            % (self._index, block)
+        )
+        self._delta_head = (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b'
+            % (
+                self._index,
+                delta,
+            )
+        )
+
+    def _to(self, event: Event) -> None:
+        try:
+            self._state = TRANSITIONS[self._state][event]
+        except KeyError:
+            raise StreamStateError(f"{event.name} is not legal in {self._state.name}") from None

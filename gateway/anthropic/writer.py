@@ -1,0 +1,61 @@
+"""What both writers of an answer take: content blocks, one after the other, then the end.
+
+One block is open at a time; its text, thinking or tool input comes in pieces of any size. `StreamWriter` makes
+Anthropic's events of it, `MessageWriter` the complete message: so the two can never disagree.
+"""
+
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+StopReason = Literal[
+    "end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"
+]
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of one answer. `input_tokens` is without the cached ones, as Anthropic counts."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+
+
+class Finish(Struct, frozen=True):
+    """How an answer ended."""
+
+    stop_reason: StopReason
+    stop_sequence: str | None
+    usage: Usage
+
+
+class BlockWriter(Protocol):
+    """Takes an answer block by block."""
+
+    def begin_text(self) -> None:
+        """Open a text block."""
+
+    def begin_thinking(self) -> None:
+        """Open a thinking block."""
+
+    def begin_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a tool_use block."""
+
+    def text(self, text: str) -> None:
+        """Add to the open text block."""
+
+    def thinking(self, thinking: str) -> None:
+        """Add to the open thinking block."""
+
+    def signature(self, signature: str) -> None:
+        """Sign the open thinking block."""
+
+    def input_json(self, partial_json: str) -> None:
+        """Add to the open tool_use block's input."""
+
+    def end_block(self) -> None:
+        """Close the open block."""
+
+    def finish(self, finish: Finish) -> None:
+        """End the answer; nothing may follow."""

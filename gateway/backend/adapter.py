@@ -1,0 +1,187 @@
+"""Calls to the backend: one session for all, the breaker around each, every failure as a BackendFault."""
+
+import socket
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from gateway.backend.breaker import Breaker, Permit
+from gateway.backend.endpoint import Endpoint
+from gateway.openai.models import Model, decode_models
+from gateway.translate.errors import BackendFault, cut_short, fault_from_response
+
+_CONNECT_SECONDS: Final = 10.0
+_LIST_SECONDS: Final = 10.0
+# of an error's body; more than any message needs
+_ERROR_BYTES: Final = 256 * 1024
+
+
+class Backend:
+    """The adapter. Owns the session: `close` it."""
+
+    def __init__(self, endpoint: Endpoint, breaker: Breaker, *, silence_seconds: float) -> None:
+        """`silence_seconds`: how long the backend may send nothing; a stream that goes on has no other limit.
+
+        Needs a running loop.
+        """
+        self.endpoint = endpoint
+        self.breaker = breaker
+        self.silence_seconds = silence_seconds
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    def chat(self, body: bytes, *, token: str, stream: bool) -> "Call":
+        """A call of chat completions, to be entered with `async with`."""
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if stream else "application/json",
+            # a compressed stream comes in lumps
+            "Accept-Encoding": "identity" if stream else "gzip, deflate",
+        }
+        return Call(self, body, headers)
+
+    async def post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """The response's head. Redirects are not followed: the token is for this host only."""
+        return await self._session.post(self.endpoint.chat, data=body, headers=headers, allow_redirects=False)
+
+    async def models(self, token: str | None) -> list[Model]:
+        """The model list. Raises BackendFault, also for an answer that is no list; the breaker does not care."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            async with self._session.get(
+                self.endpoint.models,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
+                allow_redirects=False,
+            ) as response:
+                body = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self.unreachable(error) from None
+        if response.status != 200:
+            raise fault_from_response(response.status, response.headers, body)
+        try:
+            return decode_models(body)
+        except ValueError as error:
+            raise BackendFault(502, f"the backend's model list cannot be read: {error}") from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def unreachable(self, error: BaseException) -> BackendFault:
+        """A failure to connect, or to get an answer, in words that say what to check."""
+        where = f"{self.endpoint.shown}"
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return BackendFault(504, f"no connection to the backend at {where} within {_CONNECT_SECONDS:g} s")
+        if isinstance(error, TimeoutError):
+            return BackendFault(504, f"the backend at {where} sent nothing for {self.silence_seconds:g} s")
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+            return BackendFault(502, f"no secure connection to the backend at {where}: {error}", should_retry=False)
+        if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+            return BackendFault(502, f"the backend's host {self.endpoint.host!r} cannot be found: check BACKEND_URL")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            reason = error.os_error.strerror or "connection failed"
+            return BackendFault(502, f"no connection to the backend at {where} ({reason}): is it running?")
+        return BackendFault(502, f"the backend at {where} closed the connection before it answered; try again")
+
+
+class Call:
+    """One call in progress: `async with` sends it and checks the status, `read` gives the answer's bytes.
+
+    Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
+    hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
+    """
+
+    __slots__ = ("_backend", "_body", "_headers", "_permit", "_response")
+
+    _permit: Permit
+    _response: aiohttp.ClientResponse
+
+    def __init__(self, backend: Backend, body: bytes, headers: dict[str, str]) -> None:
+        self._backend = backend
+        self._body = body
+        self._headers = headers
+
+    async def __aenter__(self) -> Self:
+        """Send the request. Raises BreakerOpen, or BackendFault for anything but a 200."""
+        self._permit = self._backend.breaker.admit()
+        try:
+            await self._send()
+        except BackendFault as fault:
+            self._settle(fault)
+            raise
+        except BaseException:
+            self._permit.abandoned()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # a response that was read to its end has given its connection back already, and close() does nothing
+        self._response.close()
+        if error is None:
+            self._permit.succeeded()
+        elif isinstance(error, BackendFault):
+            self._settle(error)
+        else:
+            self._permit.abandoned()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream of events, not one JSON body."""
+        return self._response.content_type != "application/json"
+
+    async def read(self) -> bytes:
+        """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
+        try:
+            data = await self._response.content.readany()
+        except TimeoutError as error:
+            raise self._backend.unreachable(error) from None
+        except (aiohttp.ClientError, OSError):
+            raise cut_short() from None
+        self._permit.progressed()
+        return data
+
+    async def read_all(self) -> bytes:
+        """The whole answer. Raises BackendFault."""
+        pieces = []
+        while data := await self.read():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def _send(self) -> None:
+        backend = self._backend
+        try:
+            self._response = await backend.post(self._body, self._headers)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise backend.unreachable(error) from None
+        if self._response.status != 200:
+            with self._response:
+                raise await self._refusal()
+
+    async def _refusal(self) -> BackendFault:
+        response = self._response
+        if 300 <= response.status < 400:
+            return BackendFault(
+                502,
+                f"the backend redirects to {response.headers.get('location', 'nowhere')[:200]}: set BACKEND_URL to that",
+                counts=False,
+                should_retry=False,
+            )
+        try:
+            body = await response.content.read(_ERROR_BYTES)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            body = b""
+        return fault_from_response(response.status, response.headers, body)
+
+    def _settle(self, fault: BackendFault) -> None:
+        if fault.counts:
+            self._permit.failed(fault)
+        else:
+            self._permit.succeeded()

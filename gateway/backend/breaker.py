@@ -1,0 +1,154 @@
+"""The circuit breaker around calls to the backend.
+
+pybreaker holds the state: closed, open, half-open, the count of failures in a row, when it opened. Its own ways to
+call are for functions that block, or for Tornado, and take an abandoned call for a success; so a call here asks for a
+permit first and reports its outcome once that is known. What is added to pybreaker: while half-open, one call at a
+time; and a call that its client leaves is neither a success nor a failure.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import pybreaker
+
+from gateway.anthropic.errors import ApiError
+
+StateListener = Callable[[str, str], None]
+
+
+class BreakerOpen(ApiError):
+    """The backend is not asked: it failed too often just now. 529, with the seconds until it is tried again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            529,
+            "the backend failed several times in a row and is left alone for a moment; try again shortly",
+            retry_after=max(1, min(60, -int(-seconds // 1))),
+        )
+
+
+class Permit:
+    """Leave to make one call. Exactly one of `succeeded`, `failed` and `abandoned` counts, the first one."""
+
+    __slots__ = ("_breaker", "_trial")
+
+    def __init__(self, breaker: "Breaker | None", *, trial: bool) -> None:
+        self._breaker = breaker
+        self._trial = trial
+
+    def progressed(self) -> None:
+        """The answer has begun: enough for a trial to count as a success. Other calls go on to their end."""
+        if self._trial:
+            self.succeeded()
+
+    def succeeded(self) -> None:
+        """The answer came, or the request was the client's fault: the backend is well."""
+        if breaker := self._take():
+            breaker.report_success(trial=self._trial)
+
+    def failed(self, error: Exception) -> None:
+        """The backend failed."""
+        if breaker := self._take():
+            breaker.report_failure(error, trial=self._trial)
+
+    def abandoned(self) -> None:
+        """The client left: nothing is known of the backend. Frees the trial's place."""
+        if breaker := self._take():
+            breaker.report_nothing(trial=self._trial)
+
+    def _take(self) -> "Breaker | None":
+        breaker, self._breaker = self._breaker, None
+        return breaker
+
+
+class Breaker:
+    """Says whether the backend may be called. Not enabled, it always may."""
+
+    def __init__(
+        self, *, enabled: bool, fail_max: int, reset_seconds: float, on_change: StateListener | None = None
+    ) -> None:
+        """`on_change` is told of each change as (old state, new state)."""
+        self.enabled = enabled
+        self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+        self._breaker = pybreaker.CircuitBreaker(
+            fail_max=fail_max,
+            reset_timeout=reset_seconds,
+            state_storage=self._storage,
+            listeners=[_Listener(on_change)] if on_change else [],
+            throw_new_error_on_trip=False,
+        )
+        self._trial_runs = False
+
+    @property
+    def state(self) -> str:
+        """`closed`, `open`, `half-open` or `disabled`."""
+        return str(self._breaker.current_state) if self.enabled else "disabled"
+
+    @property
+    def failures(self) -> int:
+        """Failures in a row."""
+        return self._breaker.fail_counter
+
+    def admit(self) -> Permit:
+        """A permit for one call. Raises BreakerOpen."""
+        if not self.enabled:
+            return Permit(None, trial=False)
+        if self._breaker.current_state == pybreaker.STATE_OPEN:
+            if (left := self._seconds_left()) > 0:
+                raise BreakerOpen(left)
+            self._breaker.half_open()
+        if self._breaker.current_state == pybreaker.STATE_CLOSED:
+            return Permit(self, trial=False)
+        if self._trial_runs:
+            raise BreakerOpen(1)
+        self._trial_runs = True
+        return Permit(self, trial=True)
+
+    def report_success(self, *, trial: bool) -> None:
+        """A call went well."""
+        if self._counts(trial=trial):
+            self._breaker.call(_succeed)
+
+    def report_failure(self, error: Exception, *, trial: bool) -> None:
+        """A call failed by the backend's fault."""
+        if self._counts(trial=trial):
+            try:
+                self._breaker.call(_fail, error)
+            except Exception as raised:
+                if raised is not error:
+                    raise
+
+    def report_nothing(self, *, trial: bool) -> None:
+        """A call ended without telling anything of the backend."""
+        self._counts(trial=trial)
+
+    def _counts(self, *, trial: bool) -> bool:
+        """Whether an outcome counts: a trial's does; another's only while closed, for it began before the change."""
+        if trial:
+            self._trial_runs = False
+        return trial or self._breaker.current_state == pybreaker.STATE_CLOSED
+
+    def _seconds_left(self) -> float:
+        opened = self._storage.opened_at
+        passed = (datetime.now(UTC) - opened).total_seconds() if opened else self._breaker.reset_timeout
+        return float(self._breaker.reset_timeout - passed)
+
+
+class _Listener(pybreaker.CircuitBreakerListener):
+    """Passes changes of state on."""
+
+    def __init__(self, on_change: StateListener) -> None:
+        self._on_change = on_change
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002  # pybreaker's signature
+        """pybreaker's hook."""
+        self._on_change(old_state.name if old_state else "", new_state.name)
+
+
+def _succeed() -> None:
+    """A call that went well, for pybreaker to count."""
+
+
+def _fail(error: Exception) -> NoReturn:
+    raise error

@@ -1,0 +1,130 @@
+"""The backend's models: a list kept fresh, and the way from a client's name to the backend's.
+
+The list is fetched at start, every minute, and when a name is not in it. Backends that want a key for their list are
+asked with the token of a client whose request needs it; tokens are not kept. A backend without a list takes any name.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Final
+
+import structlog
+
+from gateway.anthropic.errors import ApiError
+from gateway.backend.adapter import Backend
+from gateway.backend.profiles import profile_for_host, profile_for_owner
+from gateway.openai.models import Model
+from gateway.openai.profile import GENERIC, Profile
+from gateway.translate.errors import BackendFault
+
+REFRESH_SECONDS: Final = 60.0
+# an unknown name asks the backend anew, but not more often than this
+_MISS_SECONDS: Final = 5.0
+_NAMES_SHOWN: Final = 20
+# Claude Code's mark for a long context; the client cuts it off itself, other clients may not
+_LONG_CONTEXT: Final = "[1m]"
+
+log = structlog.get_logger(__name__)
+
+
+class Catalogue:
+    """The models of one backend."""
+
+    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._models: dict[str, Model] = {}
+        self._by_lower_case: dict[str, Model] = {}
+        self._loaded = False
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def models(self) -> list[Model]:
+        """The models, in the backend's order."""
+        return list(self._models.values())
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the backend has given its list at least once."""
+        return self._loaded
+
+    def start(self) -> None:
+        """Fetch now and every minute, in the background."""
+        self._task = asyncio.create_task(self._keep_fresh(), name="model list")
+
+    async def stop(self) -> None:
+        """End the background work."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def resolve(self, name: str, token: str | None) -> Model:
+        """The backend's model for a client's name: as it is, in any case, or without `[1m]`.
+
+        Raises ApiError 404, its message naming the nearest and the available models.
+        """
+        model = self.find(name)
+        if model is None and self._clock() - self._asked_at >= (_MISS_SECONDS if self._loaded else REFRESH_SECONDS):
+            await self._refresh(token)
+            model = self.find(name)
+        if model is not None:
+            return model
+        if not self._models:
+            return Model(id=name.removesuffix(_LONG_CONTEXT))
+        raise self._unknown(name)
+
+    async def listed(self, token: str | None) -> list[Model]:
+        """The models for a client that asks for the list. Raises BackendFault if the backend gives none."""
+        if not self._loaded:
+            self._set(await self._backend.models(token))
+        return self.models
+
+    def find(self, name: str) -> Model | None:
+        """The model of this name in the list as it is now."""
+        for candidate in (name, name.removesuffix(_LONG_CONTEXT)):
+            if model := self._models.get(candidate) or self._by_lower_case.get(candidate.lower()):
+                return model
+        return None
+
+    def profile(self, model: Model) -> Profile:
+        """The profile for requests to a model."""
+        return profile_for_host(self._backend.endpoint.host) or profile_for_owner(model.owned_by) or GENERIC
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._refresh(None)
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _refresh(self, token: str | None) -> None:
+        """Fetch the list; one at a time, and who waited for another's fetch does not fetch again."""
+        asked = self._asked_at
+        async with self._lock:
+            if self._asked_at != asked:
+                return
+            try:
+                self._set(await self._backend.models(token))
+            except BackendFault as fault:
+                log.debug("model list not fetched", status=fault.status, reason=fault.message)
+            finally:
+                # without a token a refusal says nothing about the next request, which has one
+                if token is not None or self._loaded:
+                    self._asked_at = self._clock()
+
+    def _set(self, models: list[Model]) -> None:
+        self._models = {model.id: model for model in models}
+        self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
+        if not self._loaded:
+            log.info("model list fetched", models=len(models))
+        self._loaded = True
+
+    def _unknown(self, name: str) -> ApiError:
+        by_lower_case = self._by_lower_case
+        near = [by_lower_case[match].id for match in get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)]
+        ids = list(self._models)
+        shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        return ApiError(404, f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}.")

@@ -1,0 +1,46 @@
+"""The backend's addresses, from what a user gives as BACKEND_URL."""
+
+import re
+from typing import Final
+
+from msgspec import Struct
+from yarl import URL
+
+_CHAT: Final = "/chat/completions"
+# a path that ends with, or goes on after, a version: `/v1`, `/api/paas/v4`, `/v1beta/openai`
+_VERSIONED: Final = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
+
+
+class Endpoint(Struct, frozen=True):
+    """Where chat completions and the model list are. `shown` is for logs and `/health`: no user, password or query."""
+
+    chat: URL
+    models: URL
+    shown: str
+
+    @property
+    def host(self) -> str:
+        """The host name alone."""
+        return self.chat.host or ""
+
+
+def parse_endpoint(value: str) -> Endpoint:
+    """The endpoint that `value` means: the server's root, its `…/v1`, or the full path of chat completions.
+
+    A query (Azure's `api-version`) is kept. Raises ValueError, its text saying what is allowed.
+    """
+    try:
+        url = URL(value.strip())
+        port = url.port
+    except ValueError as error:
+        raise ValueError(f"not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host or port is None:
+        raise ValueError("must be an http:// or https:// URL such as http://127.0.0.1:8000/v1/chat/completions")
+    path = url.path.rstrip("/")
+    if path.endswith(_CHAT):
+        base = path.removesuffix(_CHAT)
+    else:
+        base = path if _VERSIONED.search(path) else f"{path}/v1"
+    chat = url.with_path(base + _CHAT, keep_query=True)
+    shown = chat.with_user(None).with_query(None)
+    return Endpoint(chat=chat, models=url.with_path(f"{base}/models", keep_query=True), shown=str(shown))

@@ -1,0 +1,92 @@
+"""Backends' quirks as one table of data: the only place that names vendors.
+
+A profile is chosen by the backend's host name, else by `owned_by` in its model list, else it is the generic one.
+Sources: peers.md, section 4.1; backends.md, section 4.
+"""
+
+from typing import Final
+
+from gateway.openai.profile import GENERIC, Profile
+
+_EFFORTS: Final = ("minimal", "low", "medium", "high")
+
+PROFILES: Final[dict[str, Profile]] = {
+    profile.name: profile
+    for profile in (
+        GENERIC,
+        Profile(name="vllm", reasoning_field="reasoning", max_stops=4),
+        Profile(name="sglang"),
+        Profile(name="llama.cpp"),
+        Profile(name="chutes"),
+        Profile(name="ollama", thinking_control="reasoning_effort", efforts=("low", "medium", "high")),
+        Profile(name="openrouter", thinking_control="reasoning", reasoning_field="reasoning"),
+        Profile(name="deepseek", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
+        Profile(name="moonshot", thinking_control="thinking", drops=frozenset({"top_k"})),
+        Profile(name="zai", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
+        Profile(name="dashscope", thinking_control="enable_thinking"),
+        Profile(name="mistral", thinking_control="none", reasoning_field=None, drops=frozenset({"top_k"})),
+        Profile(
+            name="groq",
+            thinking_control="none",
+            reasoning_field=None,
+            drops=frozenset({"top_k"}),
+            max_stops=4,
+        ),
+        Profile(
+            name="gemini",
+            thinking_control="none",
+            efforts=("low", "medium", "high"),
+            reasoning_field=None,
+            drops=frozenset({"top_k", "parallel_tool_calls"}),
+        ),
+        Profile(
+            name="openai",
+            thinking_control="none",
+            efforts=_EFFORTS,
+            reasoning_field=None,
+            max_tokens_field="max_completion_tokens",
+            drops=frozenset({"top_k"}),
+            max_stops=4,
+        ),
+    )
+}
+
+_BY_HOST: Final[tuple[tuple[str, str], ...]] = (
+    ("openrouter.ai", "openrouter"),
+    ("chutes.ai", "chutes"),
+    ("api.deepseek.com", "deepseek"),
+    ("moonshot.ai", "moonshot"),
+    ("moonshot.cn", "moonshot"),
+    ("kimi.com", "moonshot"),
+    ("z.ai", "zai"),
+    ("bigmodel.cn", "zai"),
+    ("dashscope.aliyuncs.com", "dashscope"),
+    ("dashscope-intl.aliyuncs.com", "dashscope"),
+    ("mistral.ai", "mistral"),
+    ("groq.com", "groq"),
+    ("generativelanguage.googleapis.com", "gemini"),
+    ("openai.com", "openai"),
+    ("openai.azure.com", "openai"),
+)
+
+_BY_OWNER: Final[dict[str, str]] = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "llamacpp": "llama.cpp",
+    "library": "ollama",
+}
+
+
+def profile_for_host(host: str) -> Profile | None:
+    """The profile of a hosted backend by its host name, or None."""
+    host = host.lower()
+    for domain, name in _BY_HOST:
+        if host == domain or host.endswith(f".{domain}"):
+            return PROFILES[name]
+    return None
+
+
+def profile_for_owner(owner: str | None) -> Profile | None:
+    """The profile of a server by what its model list says of the models' owner, or None."""
+    name = _BY_OWNER.get((owner or "").lower())
+    return PROFILES[name] if name else None

@@ -1,0 +1,1 @@
+"""What backends speak: chat completions. SSE decoding, chunk schema, request types, model list, error bodies."""

@@ -1,0 +1,37 @@
+"""What sets one backend apart from the next, as data: translation asks a profile, never for a vendor's name.
+
+The table of profiles is `gateway.backend.profiles`.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+# how a backend is told to think or not (peers.md, section 4.1)
+ThinkingControl = Literal[
+    "chat_template_kwargs",  # {"enable_thinking": bool}: vLLM, SGLang, llama.cpp, Chutes
+    "enable_thinking",  # a top-level bool: DashScope
+    "thinking",  # {"type": "enabled" | "disabled"}: DeepSeek, GLM, Kimi
+    "reasoning",  # {"enabled": bool, "effort" or "max_tokens"}: OpenRouter
+    "reasoning_effort",  # "none" to "high": Ollama
+    "none",  # by the model's choice alone: OpenAI's own models, Mistral, Groq
+]
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """One backend's ways."""
+
+    name: str
+    thinking_control: ThinkingControl = "chat_template_kwargs"
+    # values of `reasoning_effort` that it takes; empty: the field is left out
+    efforts: tuple[str, ...] = ()
+    # the field that replayed thinking goes into; None: it would be refused
+    reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    # request fields that it refuses
+    drops: frozenset[str] = frozenset()
+    # stop strings that it takes at most
+    max_stops: int | None = None
+
+
+GENERIC = Profile(name="generic")

@@ -1,0 +1,94 @@
+"""The body of `POST /v1/chat/completions`, as far as this gateway writes it.
+
+Tool schemas are raw JSON: they go through as they came. Fields that only some backends know (reasoning controls)
+are added by their profile.
+"""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from msgspec import Raw
+
+
+class TextPart(TypedDict):
+    """A piece of text among other parts."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageURL(TypedDict):
+    """An image by its address: `https:` or `data:`."""
+
+    url: str
+
+
+class ImagePart(TypedDict):
+    """An image among other parts."""
+
+    type: Literal["image_url"]
+    image_url: ImageURL
+
+
+Part = TextPart | ImagePart
+
+
+class FunctionCall(TypedDict):
+    """A call's name and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallParam(TypedDict):
+    """A call that the model made."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class ChatMessage(TypedDict):
+    """One message of the conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[Part]
+    tool_calls: NotRequired[list[ToolCallParam]]
+    tool_call_id: NotRequired[str]
+    reasoning_content: NotRequired[str]
+    reasoning: NotRequired[str]
+
+
+class FunctionSpec(TypedDict):
+    """A function that the model may call."""
+
+    name: str
+    description: NotRequired[str]
+    parameters: Raw
+
+
+class ToolSpec(TypedDict):
+    """A tool on offer."""
+
+    type: Literal["function"]
+    function: FunctionSpec
+
+
+class ChatRequest(TypedDict, total=False):
+    """The body; the two reasoning controls at the end, and any others, by profile."""
+
+    model: str
+    messages: list[ChatMessage]
+    tools: list[ToolSpec]
+    tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
+    max_tokens: int
+    max_completion_tokens: int
+    stop: list[str]
+    temperature: float
+    top_p: float
+    top_k: int
+    response_format: dict[str, Any]
+    stream: bool
+    stream_options: dict[str, bool]
+    chat_template_kwargs: dict[str, Any]
+    reasoning_effort: str

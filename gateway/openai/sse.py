@@ -1,0 +1,73 @@
+"""Server-sent events, decoded from bytes as they come.
+
+Rules:
+- Lines end with LF, CRLF or CR and with nothing else: U+2028 and its like are text. An event ends with a blank line,
+  or with the stream.
+- Bytes may be cut anywhere, inside a character, a line ending or a BOM: the outcome never depends on it.
+- Every byte is looked at once: a line that is still open is kept in pieces and joined when it ends.
+
+Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream"; `id` and `retry` mean nothing here.
+"""
+
+from typing import Final
+
+# (event name, data); the name is empty where the event has none
+ServerSentEvent = tuple[bytes, bytes]
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class SSEDecoder:
+    """`feed` bytes, get the events that are complete; `flush` at the end of the stream."""
+
+    __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_open_line")
+
+    def __init__(self) -> None:
+        self._open_line: list[bytes] = []
+        self._after_cr = False
+        self._at_start = True
+        self._event = b""
+        self._data: bytes | None = None
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """The events that `data` completes, in order; those without data are left out, as browsers do."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        open_line = lines.pop()
+        events: list[ServerSentEvent] = []
+        if lines and self._open_line:
+            self._open_line.append(lines[0])
+            lines[0] = b"".join(self._open_line)
+            self._open_line.clear()
+        if open_line:
+            self._open_line.append(open_line)
+        for line in lines:
+            if line:
+                self._line(line)
+            elif self._data is not None:
+                events.append((self._event, self._data))
+                self._event, self._data = b"", None
+            else:
+                self._event, self._at_start = b"", False
+        return events
+
+    def flush(self) -> list[ServerSentEvent]:
+        """The event that the stream's end completes, if there is one."""
+        return self.feed(b"\n\n")
+
+    def _line(self, line: bytes) -> None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._data = value if self._data is None else self._data + b"\n" + value
+        elif line.startswith(b"event:"):
+            self._event = line[6:].strip()
+        elif line == b"data":
+            self._data = b"" if self._data is None else self._data + b"\n"

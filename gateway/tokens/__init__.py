@@ -1,0 +1,1 @@
+"""Token counts of requests, estimated: no backend is asked."""

@@ -1,0 +1,32 @@
+"""Tokens of images, by their size in pixels."""
+
+import base64
+import binascii
+import io
+from typing import Final
+
+import imagesize
+
+# Anthropic's rule: width x height / 750, for images that are scaled down to this first
+# (vision guide, "Evaluate image size")
+_PIXELS_PER_TOKEN: Final = 750
+_LONGEST_EDGE: Final = 1568
+_MOST: Final = 1600
+# base64 characters that hold the header of any format; JPEG keeps its size behind its metadata
+_HEAD_CHARACTERS: Final = 4 * 32 * 1024
+
+
+def image_tokens(url: str) -> int:
+    """The tokens of an image given as a data URL; the most that an image costs where its size cannot be read."""
+    _, comma, data = url.partition(";base64,")
+    if not comma:
+        return _MOST
+    head = data[:_HEAD_CHARACTERS]
+    try:
+        width, height = imagesize.get(io.BytesIO(base64.b64decode(head[: len(head) // 4 * 4])))
+    except (binascii.Error, ValueError):
+        return _MOST
+    if width <= 0 or height <= 0:
+        return _MOST
+    scale = min(1.0, _LONGEST_EDGE / max(width, height))
+    return max(1, min(_MOST, round(width * scale * height * scale / _PIXELS_PER_TOKEN)))

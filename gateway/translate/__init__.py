@@ -1,0 +1,1 @@
+"""The core, pure: Anthropic requests to chat completions, chat-completion answers to Anthropic's."""

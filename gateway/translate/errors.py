@@ -1,0 +1,106 @@
+"""A backend's errors as Anthropic's: the right status and type, the backend's own words, and what to do.
+
+    ApiError
+      BackendFault    the backend failed, or refused the request; `counts` says whether the breaker should care
+
+Source: peers.md, sections 4.2 and 4.3; what clients make of each is in research/claude-code.md, section 5.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.anthropic.errors import ApiError
+from gateway.openai.chunk import Chunk
+from gateway.openai.errors import ErrorBody, error_from, read_error
+from gateway.translate.overflow import overflow_message
+
+# Claude Code waits for a `retry-after` of 60 s at most, and gives up at once above that
+_LONGEST_RETRY_AFTER: Final = 60
+
+# llama.cpp answers 500 to what is wrong with the request (backends.md, section 4.3)
+_CLIENT_FAULT: Final = re.compile(
+    r"image input is not supported|Failed to parse (?:tools|tool call arguments|messages)|parse_error"
+    r"|Unsupported (?:tool|content)|unsupported content"
+)
+# no room is not a fault of the request or of the account (peers.md, section 4.3)
+_CAPACITY: Final = re.compile(r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.I)
+_NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
+_NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|_quota)|insufficient_quota", re.IGNORECASE)
+
+
+class BackendFault(ApiError):
+    """An error that the backend gave or made.
+
+    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        counts: bool = True,
+        retry_after: int | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(status, message, retry_after=retry_after, should_retry=should_retry)
+        self.counts = counts
+
+
+def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) -> BackendFault:
+    """The fault that a response with an error status tells of."""
+    return _fault(status, read_error(body), retry_after(headers))
+
+
+def fault_in_answer(chunk: Chunk) -> BackendFault:
+    """The fault that an error inside a 200 answer tells of; its code, if it is a status, counts as the status."""
+    error = error_from(
+        {"error": chunk.error} if chunk.error else {"message": chunk.message, "detail": chunk.detail}
+    )
+    code = int(error.code) if error.code.isdecimal() else 0
+    return _fault(code if 400 <= code < 600 else 500, error, None)
+
+
+def cut_short() -> BackendFault:
+    """The backend's stream ended and nothing said that the answer is whole."""
+    return BackendFault(502, "the backend's stream broke off before the end of the answer; try again")
+
+
+def malformed(excerpt: str) -> BackendFault:
+    """The backend sent something that is no chat completion."""
+    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}")
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """`retry-after` in whole seconds, rounded up; None where it is missing or a date."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return int(-(-seconds // 1)) if 0 <= seconds < 1e9 else None
+
+
+def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
+    counts = status >= 500 or status in (408, 429)
+    message = f"backend: {error.message}" if error.message != "no message" else f"the backend answered {status}"
+    if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
+        return BackendFault(400, overflow, counts=False, should_retry=False)
+    if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
+        return BackendFault(status, message, counts=False, should_retry=False)
+    if status == 500 and _CLIENT_FAULT.search(error.message):
+        return BackendFault(400, message, counts=False)
+    if status in (400, 404) and _NO_MODEL.search(error.message):
+        return BackendFault(404, message, counts=False)
+    if status in (429, 503, 529) and (status != 429 or _CAPACITY.search(error.message)):
+        return BackendFault(529, message, counts=counts, retry_after=_capped(wait))
+    if status == 401:
+        return BackendFault(401, f"{message} (the backend refused the token that the client sent)", counts=False)
+    if status in (408, 429) or status >= 500:
+        return BackendFault(status, message, counts=counts, retry_after=_capped(wait) if status == 429 else wait)
+    return BackendFault(status if status in (400, 402, 403, 404, 409, 413) else 400, message, counts=False)
+
+
+def _capped(wait: int | None) -> int | None:
+    return wait if wait is None else min(wait, _LONGEST_RETRY_AFTER)

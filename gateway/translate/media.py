@@ -1,0 +1,133 @@
+"""Images, documents and the blocks around them, as parts of a chat message.
+
+What the backend cannot get (a file on Anthropic's servers, a document behind a URL, a picture for a model that does
+not see) becomes a note in the prompt: the request is not refused, and nothing is dropped in silence.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from gateway.anthropic.request import Block, MessagesRequest, Source
+from gateway.openai.request import ImagePart, Part, TextPart
+
+PDF: Final = "application/pdf"
+_BLIND_NOTE: Final = "[image left out: this model does not take images]"
+
+# texts of PDF documents by their base64 data, read before translation: that takes long, and translation does not
+Documents = Mapping[str, str]
+
+
+def text_part(text: str) -> TextPart:
+    """A text as a part."""
+    return {"type": "text", "text": text}
+
+
+def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
+    """An image as a part, or a note where it cannot go through."""
+    if not isinstance(source, Source):
+        return text_part("[image left out: it has no source]")
+    if not sees_images:
+        return text_part(_BLIND_NOTE)
+    if source.data:
+        part: ImagePart = {
+            "type": "image_url",
+            "image_url": {"url": f"data:{source.media_type or 'image/png'};base64,{source.data}"},
+        }
+        return part
+    if source.url:
+        return {"type": "image_url", "image_url": {"url": source.url}}
+    return text_part("[image left out: files kept on Anthropic's servers cannot be read here]")
+
+
+def document_text(block: Block, documents: Documents) -> str:
+    """A document as text: its own, that of its PDF, or a note on why there is none."""
+    source = block.source
+    body = _document_body(source, documents) if isinstance(source, Source) else None
+    if body is None:
+        return f"[document {_named(block)}left out: {_why(source)}]"
+    title = f' title="{block.title}"' if block.title else ""
+    context = f"{block.context}\n\n" if block.context else ""
+    return f"<document{title}>\n{context}{body}\n</document>"
+
+
+def search_result_text(block: Block) -> str:
+    """A search result: title, source and text."""
+    source = block.source if isinstance(block.source, str) else ""
+    head = " ".join(part for part in (block.title or "", f"({source})" if source else "") if part)
+    return "\n".join(part for part in (f"[search result] {head}".rstrip(), _texts(block)) if part)
+
+
+def unknown_text(block: Block) -> str:
+    """A note on a block that chat completions have no form for."""
+    return f"[{block.type} left out: it cannot be passed on to this model]"
+
+
+def pdf_sources(request: MessagesRequest) -> Iterator[str]:
+    """The base64 data of every PDF in the conversation, in order."""
+    for message in request.messages:
+        if not isinstance(message.content, str):
+            yield from _pdfs(message.content)
+
+
+def _pdfs(blocks: list[Block]) -> Iterator[str]:
+    for block in blocks:
+        source = block.source
+        if isinstance(block.content, list):
+            yield from _pdfs(block.content)
+        elif block.type == "document" and isinstance(source, Source) and source.data and source.media_type == PDF:
+            yield source.data
+
+
+def _document_body(source: Source, documents: Documents) -> str | None:
+    if source.type == "content" or source.content is not None:
+        if isinstance(source.content, list):
+            return "\n\n".join(block.text or f"[{block.type}]" for block in source.content)
+        return source.content or ""
+    if source.data is None:
+        return None
+    if source.type == "text":
+        return source.data
+    if source.media_type == PDF:
+        return documents.get(source.data)
+    return _decoded_text(source)
+
+
+def _decoded_text(source: Source) -> str | None:
+    """Base64 of something that is text after all (`text/csv`, `application/json`), else None."""
+    try:
+        return base64.b64decode(source.data or "", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _why(source: Source | str | None) -> str:
+    if not isinstance(source, Source):
+        return "it has no source"
+    if source.url:
+        return f"this gateway fetches no URL ({source.url[:200]})"
+    if source.file_id:
+        return "files kept on Anthropic's servers cannot be read here"
+    return f"{source.media_type or 'its type'} cannot be read as text"
+
+
+def _named(block: Block) -> str:
+    return f'"{block.title}" ' if block.title else ""
+
+
+def _texts(block: Block) -> str:
+    if isinstance(block.content, list):
+        return "\n".join(part.text for part in block.content if part.text)
+    return block.content if isinstance(block.content, str) else ""
+
+
+def server_block_text(block: Block) -> str:
+    """What Anthropic's servers did in an imported conversation, as a note with the text that it holds."""
+    if block.type in ("server_tool_use", "mcp_tool_use"):
+        return f"[{block.name or block.type} was called on the server with {bytes(block.input).decode() or '{}'}]"
+    if isinstance(block.content, str):
+        return f"[{block.type}]\n{block.content}"
+    items = block.content if isinstance(block.content, list) else []
+    lines = [" ".join(part for part in (item.title, item.text) if part) or f"[{item.type}]" for item in items]
+    return "\n".join([f"[{block.type}]", *lines])

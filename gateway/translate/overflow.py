@@ -1,0 +1,126 @@
+"""A prompt that is too long, in the words that make Claude Code compact the conversation.
+
+Backends say it in some thirty ways (peers.md, section 4.2); the client understands two (research/claude-code.md,
+section 5.1): `prompt is too long: N tokens > M maximum`, and, where only the prompt and the answer together are too
+long, "input length and `max_tokens` exceed context limit: N + K > M".
+"""
+
+import re
+from typing import Final
+
+from gateway.openai.errors import ErrorBody
+
+_N: Final = r"(\d[\d,]*)"
+
+# texts that mean an overflow, all in lower case
+_MARKS: Final = (
+    "maximum context length",
+    "context_length_exceeded",
+    "exceed_context_size_error",
+    "exceeds the available context size",
+    "larger than the max context size",
+    "model's context length",
+    "maximum model length",
+    "exceeds the context window",
+    "context window exceeds limit",
+    "exceeds the context length",
+    "exceeded max context length",
+    "longer than the context length",
+    "exceeds the maximum number of tokens allowed",
+    "input token count",
+    "exceeded model token limit",
+    "exceed the configured limit",
+    "model_max_prompt_tokens_exceeded",
+    "prompt token count of",
+    "maximum prompt length",
+    "exceeds the maximum allowed input length",
+    "prompt exceeds maximum context",
+    "maximum context",
+    "reduce the length of the messages",
+    "range of input length should be",
+    "`inputs` tokens + `max_new_tokens` must be",
+    "tokens to keep from the initial prompt",
+    "when context the overflows",
+    "input is too long for requested model",
+    "prompt is too long",
+    "exceed context limit",
+    "prompt 超长",
+)
+# texts that have such words or numbers and mean something else
+_GUARDS: Final = re.compile(r"rate.limit|too many requests|throttling|tokens per (?:minute|day)|\bTPM\b", re.IGNORECASE)
+
+_LIMITS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"maximum context length (?:is|of) {_N}",
+        rf"maximum prompt length is {_N}",
+        rf"model's context length \({_N}",
+        rf"(?:available|max) context size \({_N}",
+        rf"tokens allowed \({_N}",
+        rf"model with {_N} maximum context",
+        rf"allowed input length of {_N}",
+        rf"supports up to {_N}",
+        rf"(?:token|configured) limit(?: of|:) {_N}",
+        rf"exceeds the limit of {_N}",
+        rf"while limit is {_N}",
+        rf"context length of only {_N}",
+        rf"should be \[1, {_N}",
+        rf"must be <= {_N}",
+        rf"> {_N}",
+    )
+)
+_INPUTS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{_N} (?:tokens )?(?:in|from) the (?:input )?messages",
+        rf"request \({_N} tokens\)",
+        rf"input \({_N} tokens\)",
+        rf"contains at least {_N} input",
+        rf"resulted in {_N}",
+        rf"token count(?: of)?(?: is)? \(?{_N}",
+        rf"Prompt contains {_N}",
+        rf"request contains {_N}",
+        rf"Input length {_N}",
+        rf"requested: {_N}",
+        rf"Given: {_N}",
+        rf"Current length is {_N}",
+        rf"keep the first {_N}",
+        rf"prompt is too long: {_N}",
+        rf"requested (?:about )?{_N} tokens",
+    )
+)
+_OUTPUTS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{_N} (?:tokens )?(?:in|for) the (?:completion|output)",
+        rf"requested {_N} output tokens",
+        rf"{_N} `max_new_tokens`",
+    )
+)
+# a lower bound, not a size: the real prompt may be longer (vLLM)
+_AT_LEAST: Final = re.compile(r"at least \d", re.IGNORECASE)
+
+
+def overflow_message(error: ErrorBody) -> str | None:
+    """The error reworded if it tells of a prompt that is too long, else None."""
+    text = f"{error.message} {error.type} {error.code}"
+    lowered = text.lower()
+    if not any(mark in lowered for mark in _MARKS) or _GUARDS.search(text):
+        return None
+    limit, prompt, output = _first(_LIMITS, text), _first(_INPUTS, text), _first(_OUTPUTS, text)
+    if limit is None:
+        return f"prompt is too long ({error.message})"
+    if prompt and output and prompt < limit < prompt + output and not _AT_LEAST.search(text):
+        return (
+            f"input length and `max_tokens` exceed context limit: {prompt} + {output} > {limit}, "
+            "decrease input length or `max_tokens` and try again"
+        )
+    size = prompt if prompt is not None and prompt > limit else limit + 1
+    return f"prompt is too long: {size} tokens > {limit} maximum ({error.message})"
+
+
+def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
+    for pattern in patterns:
+        if match := pattern.search(text):
+            return int(match[1].replace(",", ""))
+    return None

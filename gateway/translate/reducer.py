@@ -1,0 +1,219 @@
+"""Chat-completion chunks, reduced to content blocks: what both writers are fed with.
+
+A chunk may hold reasoning, text and tool calls at once; they are taken in this order. A block opens with its first
+character that is no blank: backends put line ends around thinking and calls, and empty text blocks confuse clients.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from gateway.anthropic.writer import BlockWriter, Finish, StopReason
+from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
+from gateway.translate.errors import BackendFault, cut_short, fault_in_answer
+from gateway.translate.think_tags import ThinkTags
+from gateway.translate.thinking import SIGNATURE
+from gateway.translate.tool_calls import ToolCalls
+from gateway.translate.usage import translate_usage
+
+# finish reasons seen in the wild (peers.md, section 4.1); any other is a normal end
+_STOP_REASONS: Final[Mapping[str, StopReason]] = {
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "content_filter": "refusal",
+    "sensitive": "refusal",
+    "model_context_window_exceeded": "model_context_window_exceeded",
+}
+# these say that the backend failed, whatever came before
+_FAULTS: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
+
+_Kind = Literal["text", "thinking"]
+
+
+class Reducer:
+    """Feed `chunk` with the chunks of one answer, then call `end`."""
+
+    __slots__ = (
+        "_any_block",
+        "_blanks",
+        "_blanks_kind",
+        "_characters",
+        "_finish_reason",
+        "_late",
+        "_matched_stop",
+        "_open",
+        "_refused",
+        "_stops",
+        "_tags",
+        "_tools",
+        "_usage",
+        "_writer",
+    )
+
+    def __init__(
+        self, writer: BlockWriter, *, names: Mapping[str, str] | None = None, stop_sequences: Sequence[str] = ()
+    ) -> None:
+        """`names`: shortened tool names and the client's own; `stop_sequences`: what the client asked to stop at."""
+        self._writer = writer
+        self._tools = ToolCalls(writer, names or {})
+        self._tags = ThinkTags()
+        self._stops = stop_sequences
+        self._open: _Kind | None = None
+        self._any_block = False
+        self._blanks = ""
+        self._blanks_kind: _Kind = "text"
+        self._late: list[tuple[_Kind, str]] = []  # what came while a call's arguments were not whole
+        self._characters = 0
+        self._usage: Usage | None = None
+        self._finish_reason: str | None = None
+        self._matched_stop: str | None = None
+        self._refused = False
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Take one chunk. Raises BackendFault if it holds an error."""
+        if chunk.is_error:
+            raise fault_in_answer(chunk)
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        for choice in chunk.choices or ():
+            if choice.index not in (0, None, "0"):
+                continue
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._delta(delta)
+            if choice.usage is not None:
+                self._usage = choice.usage
+            if choice.finish_reason:
+                self._finish_reason = str(choice.finish_reason)
+            if isinstance(choice.stop_reason, str) and choice.stop_reason in self._stops:
+                self._matched_stop = choice.stop_reason
+
+    def end(self, *, estimated_input: int, marked: bool) -> Finish:
+        """The answer is over: close what is open and write the end.
+
+        `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
+        open block open, when nothing says that the answer is whole.
+        """
+        if self._finish_reason in _FAULTS:
+            raise BackendFault(502, f"the backend ended its answer with finish_reason {self._finish_reason!r}")
+        self._take_text(self._tags.restart())
+        if self._finish_reason is None and not (marked and (self._any_block or self._tools.any)):
+            raise cut_short()
+        self._close()
+        self._tools.end()
+        self._place_late()
+        if self._blanks and self._blanks_kind == "text" and not self._any_block and not self._tools.any:
+            self._begin("text")
+            self._writer.text(self._blanks)
+        self._close()
+        finish = Finish(
+            stop_reason=self._stop_reason(),
+            stop_sequence=self._matched_stop,
+            usage=translate_usage(self._usage, estimated_input=estimated_input, characters=self._characters),
+        )
+        self._writer.finish(finish)
+        return finish
+
+    def _stop_reason(self) -> StopReason:
+        mapped = _STOP_REASONS.get(self._finish_reason or "")
+        if mapped is not None:
+            return mapped
+        if self._refused:
+            return "refusal"
+        # some backends say "stop" after a call, and some "tool_calls" without one: what was written decides
+        if self._tools.any:
+            return "tool_use"
+        return "end_turn" if self._matched_stop is None else "stop_sequence"
+
+    def _delta(self, delta: Delta) -> None:
+        if reasoning := delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+            self._place("thinking", reasoning if isinstance(reasoning, str) else _reasoning_text(reasoning))
+        if content := delta.content:
+            if not isinstance(content, str):
+                self._parts(content)
+            elif self._open == "text":
+                self._characters += len(content)
+                self._writer.text(content)
+            else:
+                self._take_text(self._tags.split(content))
+        if delta.refusal and isinstance(delta.refusal, str):
+            self._refused = True
+            self._place("text", delta.refusal)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._tool_call(call)
+        if delta.function_call is not None:
+            self._tool_call(ToolCall(index=0, function=delta.function_call))
+
+    def _parts(self, parts: Any) -> None:
+        """Content as a list (Mistral): texts, and thinking that holds texts itself."""
+        for part in parts if isinstance(parts, list) else [parts]:
+            if isinstance(part, dict) and part.get("type") == "thinking":
+                self._place("thinking", _reasoning_text(part.get("thinking")))
+            else:
+                self._place("text", _reasoning_text(part))
+
+    def _take_text(self, pieces: list[tuple[bool, str]]) -> None:
+        for thinking, text in pieces:
+            self._place("thinking" if thinking else "text", text)
+
+    def _place(self, kind: _Kind, text: str) -> None:
+        """Write text of a kind to a block of that kind, opened with the first character that is no blank."""
+        if self._open == kind:
+            self._emit(kind, text)
+            return
+        if self._blanks_kind != kind:
+            self._blanks, self._blanks_kind = "", kind
+        self._blanks += text
+        if not self._blanks.strip():
+            return
+        text, self._blanks = self._blanks, ""
+        if self._tools.open and not self._tools.settle():
+            self._late.append((kind, text))
+            return
+        self._place_late()
+        self._begin(kind)
+        self._emit(kind, text)
+
+    def _place_late(self) -> None:
+        late, self._late = self._late, []
+        for kind, text in late:
+            self._place(kind, text)
+
+    def _emit(self, kind: _Kind, text: str) -> None:
+        self._characters += len(text)
+        if kind == "text":
+            self._writer.text(text)
+        else:
+            self._writer.thinking(text)
+
+    def _begin(self, kind: _Kind) -> None:
+        self._close()
+        self._open, self._any_block = kind, True
+        if kind == "text":
+            self._writer.begin_text()
+        else:
+            self._writer.begin_thinking()
+
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        if self._open == "thinking":
+            self._writer.signature(SIGNATURE)
+        self._writer.end_block()
+        self._open = None
+
+    def _tool_call(self, call: ToolCall) -> None:
+        self._take_text(self._tags.restart())
+        self._close()
+        self._characters += self._tools.add(call)
+
+
+def _reasoning_text(value: Any) -> str:
+    """The text in reasoning or content that is no plain string: parts, or OpenRouter's `reasoning_details`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_reasoning_text(item) for item in value)
+    if isinstance(value, dict):
+        return _reasoning_text(value.get("text") or value.get("summary") or "")
+    return ""

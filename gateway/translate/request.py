@@ -1,0 +1,85 @@
+"""A Messages request as a chat-completions request."""
+
+from typing import Any
+
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.request import Format, MessagesRequest
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatMessage, ChatRequest
+from gateway.translate.media import Documents
+from gateway.translate.messages import translate_messages
+from gateway.translate.system import system_text
+from gateway.translate.thinking import thinking_fields
+from gateway.translate.tools import left_out_note, translate_choice, translate_tools
+
+
+def translate_request(
+    request: MessagesRequest,
+    profile: Profile,
+    *,
+    model: str,
+    sees_images: bool = True,
+    documents: Documents | None = None,
+) -> ChatRequest:
+    """The backend's request. `model` is the backend's own name of it; `documents` holds the texts of the PDFs.
+
+    Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
+    Raises InvalidRequest.
+    """
+    tools, left_out = translate_tools(request.tools)
+    notes = [left_out_note(left_out)] if left_out else []
+    messages: list[ChatMessage] = []
+    if system := system_text(request.system, notes):
+        messages.append({"role": "system", "content": system})
+    messages += translate_messages(
+        request.messages,
+        documents=documents or {},
+        sees_images=sees_images,
+        reasoning_field=profile.reasoning_field,
+    )
+    chat: ChatRequest = {"model": model, "messages": messages}
+    if tools:
+        chat["tools"] = tools
+        if (choice := translate_choice(request.tool_choice, tools)) is not None:
+            chat["tool_choice"] = choice
+        if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
+            chat["parallel_tool_calls"] = False
+    chat |= _sampling(request, profile)
+    if format_ := _response_format(request):
+        chat["response_format"] = format_
+    if request.stream:
+        chat["stream"] = True
+        chat["stream_options"] = {"include_usage": True}
+    else:
+        chat["stream"] = False
+    extra: dict[str, Any] = thinking_fields(request, profile)
+    fields = {**chat, **extra}
+    for name in profile.drops:
+        fields.pop(name, None)
+    return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
+
+
+def _sampling(request: MessagesRequest, profile: Profile) -> ChatRequest:
+    fields: ChatRequest = {}
+    if request.max_tokens is not None:
+        fields[profile.max_tokens_field] = request.max_tokens
+    # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
+    if stops := [stop for stop in request.stop_sequences or () if stop]:
+        fields["stop"] = stops[: profile.max_stops]
+    if request.temperature is not None:
+        fields["temperature"] = request.temperature
+    if request.top_p is not None:
+        fields["top_p"] = request.top_p
+    if request.top_k is not None:
+        fields["top_k"] = request.top_k
+    return fields
+
+
+def _response_format(request: MessagesRequest) -> dict[str, Any] | None:
+    wanted: Format | None = request.output_config.format if request.output_config else None
+    wanted = wanted or request.output_format
+    if wanted is None or wanted.type != "json_schema":
+        return None
+    if not bytes(wanted.schema):
+        raise InvalidRequest("output_config.format.schema: Field required")
+    return {"type": "json_schema", "json_schema": {"name": "response", "schema": wanted.schema}}

@@ -1,0 +1,66 @@
+"""Thinking that a backend leaves in the text, between `<think>` and `</think>`.
+
+Tags count only where text begins, in front of everything but blanks: a model that writes about tags is not thinking.
+A tag may be cut anywhere; what may become one is held back until it is clear.
+"""
+
+from typing import Final
+
+_OPEN: Final = "<think>"
+_CLOSE: Final = "</think>"
+
+# (whether it is thinking, the text)
+Piece = tuple[bool, str]
+
+
+class ThinkTags:
+    """Splits text into thinking and text as it comes."""
+
+    __slots__ = ("_at_start", "_held", "_inside")
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._at_start = True
+        self._inside = False
+
+    def split(self, text: str) -> list[Piece]:
+        """The pieces that are clear once `text` has come."""
+        text = self._held + text
+        self._held = ""
+        if self._inside:
+            return self._split_inside(text)
+        if self._at_start:
+            return self._split_start(text)
+        return [(False, text)]
+
+    def restart(self) -> list[Piece]:
+        """Something else comes between: what was held back, as what it is; then text begins anew."""
+        held = [(self._inside, self._held)] if self._held else []
+        self._held, self._at_start, self._inside = "", True, False
+        return held
+
+    def _split_start(self, text: str) -> list[Piece]:
+        start = text.lstrip()
+        if start.startswith(_OPEN):
+            self._inside = True
+            return self._split_inside(start[len(_OPEN) :])
+        if _OPEN.startswith(start):
+            self._held = text
+            return []
+        self._at_start = False
+        return [(False, text)]
+
+    def _split_inside(self, text: str) -> list[Piece]:
+        thinking, tag, rest = text.partition(_CLOSE)
+        if not tag:
+            keep = _overlap(text)
+            thinking, self._held = text[: len(text) - keep], text[len(text) - keep :]
+            return [(True, thinking)] if thinking else []
+        self._inside, self._at_start = False, True
+        pieces = [(True, thinking)] if thinking else []
+        return pieces + self._split_start(rest.lstrip("\n"))
+
+
+def _overlap(text: str) -> int:
+    """How many characters at the end of `text` may be the beginning of the closing tag."""
+    return next((size for size in range(min(len(_CLOSE) - 1, len(text)), 0, -1) if text.endswith(_CLOSE[:size])), 0)

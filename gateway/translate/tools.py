@@ -1,0 +1,110 @@
+"""Tools: what is on offer, which one is chosen, and names and ids that both sides accept.
+
+Names and ids are mapped without state, so that any replica, at any time, maps them alike and the translated
+conversation stays the same from turn to turn.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+from msgspec import Raw
+
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.request import Tool, ToolChoice
+from gateway.openai.request import ToolSpec
+
+# OpenAI and its followers refuse longer names; MCP plugins have them (peers.md, section 3, 17)
+_NAME_LIMIT: Final = 64
+_CLIENT_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_ENCODED: Final = "toolu_b64_"
+# Claude Code's stand-in for tools that it has not loaded: nothing that a model could call
+_PLACEHOLDER: Final = "DeferredToolPlaceholder"
+_EMPTY_SCHEMA: Final = Raw(b'{"type":"object","properties":{}}')
+
+
+def backend_name(name: str) -> str:
+    """A tool's name as backends take it: 64 characters at most, the same for the same name always."""
+    if len(name) <= _NAME_LIMIT:
+        return name
+    return f"{name[:55]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
+    """The way back: shortened names to the client's own. Names that went as they are do not appear."""
+    names = (tool.name for tool in tools or () if tool.name)
+    return {backend_name(name): name for name in names if len(name) > _NAME_LIMIT}
+
+
+def client_id(call_id: str) -> str:
+    """A backend's call id in the alphabet that clients check for; `backend_id` undoes it."""
+    if _CLIENT_ID.fullmatch(call_id) and not call_id.startswith(_ENCODED):
+        return call_id
+    return _ENCODED + base64.urlsafe_b64encode(call_id.encode()).decode().rstrip("=")
+
+
+def backend_id(tool_use_id: str) -> str:
+    """The id that the backend gave this call."""
+    if tool_use_id.startswith(_ENCODED):
+        code = tool_use_id.removeprefix(_ENCODED)
+        try:
+            return base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return tool_use_id
+    return tool_use_id
+
+
+def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:
+    """The tools on offer, and the names of those left out because only Anthropic's servers could run them.
+
+    Tools that the client loads later (`defer_loading`) go last: the list in front of them, and with it the prompt's
+    prefix, stays as it was (research/claude-code.md, section 3.4).
+    """
+    kept: list[ToolSpec] = []
+    deferred: list[ToolSpec] = []
+    left_out: list[str] = []
+    for number, tool in enumerate(tools or ()):
+        if not tool.name:
+            if not tool.type or tool.type == "custom":
+                raise InvalidRequest(f"tools.{number}.name: Field required")
+            left_out.append(tool.type)
+        elif tool.type not in (None, "custom") and not bytes(tool.input_schema):
+            left_out.append(tool.name)
+        elif tool.name != _PLACEHOLDER:
+            (deferred if tool.defer_loading else kept).append(_spec(tool, tool.name))
+    return kept + deferred, left_out
+
+
+def left_out_note(names: Sequence[str]) -> str:
+    """One line for the model on tools that it will not find."""
+    return f"These tools are not available here, answer without them: {', '.join(names)}."
+
+
+def translate_choice(choice: ToolChoice | None, offered: Sequence[ToolSpec]) -> str | dict[str, Any] | None:
+    """`tool_choice` for a request that offers tools; None where the backend's default (auto) is meant.
+
+    A forced tool that is not on offer (a server's own) cannot be forced. Raises InvalidRequest for an unknown type.
+    """
+    if choice is None or choice.type == "auto":
+        return None
+    if choice.type == "any":
+        return "required"
+    if choice.type == "none":
+        return "none"
+    if choice.type == "tool":
+        name = backend_name(choice.name or "")
+        if any(tool["function"]["name"] == name for tool in offered):
+            return {"type": "function", "function": {"name": name}}
+        return None
+    raise InvalidRequest("tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'")
+
+
+def _spec(tool: Tool, name: str) -> ToolSpec:
+    schema = tool.input_schema if bytes(tool.input_schema) else _EMPTY_SCHEMA
+    spec: ToolSpec = {"type": "function", "function": {"name": backend_name(name), "parameters": schema}}
+    if tool.description:
+        spec["function"]["description"] = tool.description
+    return spec
