@@ -122,6 +122,11 @@ class StreamWriter:
         return self._state is not State.START
 
     @property
+    def has_content(self) -> bool:
+        """Whether a block was opened."""
+        return self._index >= 0
+
+    @property
     def closed(self) -> bool:
         """Whether the stream has ended, well or not."""
         return self._state is State.CLOSED

@@ -1,5 +1,6 @@
 """Calls to the backend: one session for all, the breaker around each, every failure as a BackendFault."""
 
+import asyncio
 import socket
 from types import TracebackType
 from typing import Final, Self
@@ -155,6 +156,15 @@ class Call:
             pieces.append(data)
         return b"".join(pieces)
 
+    async def drain(self, seconds: float) -> None:
+        """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self._response.content.readany():
+                    pass
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return
+
     async def _send(self) -> None:
         backend = self._backend
         try:
@@ -162,17 +172,17 @@ class Call:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise backend.unreachable(error) from None
         if self._response.status != 200:
-            with self._response:
+            try:
                 raise await self._refusal()
+            finally:
+                self._response.close()
 
     async def _refusal(self) -> BackendFault:
         response = self._response
         if 300 <= response.status < 400:
+            target = response.headers.get("location", "nowhere")[:200]
             return BackendFault(
-                502,
-                f"the backend redirects to {response.headers.get('location', 'nowhere')[:200]}: set BACKEND_URL to that",
-                counts=False,
-                should_retry=False,
+                502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
             )
         try:
             body = await response.content.read(_ERROR_BYTES)

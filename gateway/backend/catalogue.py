@@ -6,9 +6,9 @@ asked with the token of a client whose request needs it; tokens are not kept. A 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -40,7 +40,8 @@ class Catalogue:
         self._loaded = False
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._fetched_at = float("-inf")
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def models(self) -> list[Model]:
@@ -54,13 +55,14 @@ class Catalogue:
 
     def start(self) -> None:
         """Fetch now and every minute, in the background."""
-        self._task = asyncio.create_task(self._keep_fresh(), name="model list")
+        self._run(self._keep_fresh())
 
     async def stop(self) -> None:
         """End the background work."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def resolve(self, name: str, token: str | None) -> Model:
         """The backend's model for a client's name: as it is, in any case, or without `[1m]`.
@@ -72,6 +74,9 @@ class Catalogue:
             await self._refresh(token)
             model = self.find(name)
         if model is not None:
+            if self._clock() - self._fetched_at >= 2 * REFRESH_SECONDS and not self._lock.locked():
+                # the background's fetches fail: the backend wants a token for its list
+                self._run(self._refresh(token))
             return model
         if not self._models:
             return Model(id=name.removesuffix(_LONG_CONTEXT))
@@ -93,6 +98,11 @@ class Catalogue:
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model."""
         return profile_for_host(self._backend.endpoint.host) or profile_for_owner(model.owned_by) or GENERIC
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="model list")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -120,6 +130,7 @@ class Catalogue:
         if not self._loaded:
             log.info("model list fetched", models=len(models))
         self._loaded = True
+        self._fetched_at = self._clock()
 
     def _unknown(self, name: str) -> ApiError:
         by_lower_case = self._by_lower_case

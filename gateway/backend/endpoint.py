@@ -37,10 +37,9 @@ def parse_endpoint(value: str) -> Endpoint:
     if url.scheme not in ("http", "https") or not url.host or port is None:
         raise ValueError("must be an http:// or https:// URL such as http://127.0.0.1:8000/v1/chat/completions")
     path = url.path.rstrip("/")
-    if path.endswith(_CHAT):
-        base = path.removesuffix(_CHAT)
-    else:
-        base = path if _VERSIONED.search(path) else f"{path}/v1"
+    base = path.removesuffix(_CHAT)
+    if base == path and not _VERSIONED.search(path):
+        base = f"{path}/v1"
     chat = url.with_path(base + _CHAT, keep_query=True)
     shown = chat.with_user(None).with_query(None)
     return Endpoint(chat=chat, models=url.with_path(f"{base}/models", keep_query=True), shown=str(shown))

@@ -23,7 +23,7 @@ def image_tokens(url: str) -> int:
         return _MOST
     head = data[:_HEAD_CHARACTERS]
     try:
-        width, height = imagesize.get(io.BytesIO(base64.b64decode(head[: len(head) // 4 * 4])))
+        width, height = (int(size) for size in imagesize.get(io.BytesIO(base64.b64decode(head[: len(head) // 4 * 4]))))
     except (binascii.Error, ValueError):
         return _MOST
     if width <= 0 or height <= 0:

@@ -24,7 +24,9 @@ _CLIENT_FAULT: Final = re.compile(
     r"|Unsupported (?:tool|content)|unsupported content"
 )
 # no room is not a fault of the request or of the account (peers.md, section 4.3)
-_CAPACITY: Final = re.compile(r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.I)
+_CAPACITY: Final = re.compile(
+    r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
+)
 _NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
 _NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|_quota)|insufficient_quota", re.IGNORECASE)
 

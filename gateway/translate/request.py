@@ -20,8 +20,10 @@ def translate_request(
     model: str,
     sees_images: bool = True,
     documents: Documents | None = None,
+    context_window: int | None = None,
 ) -> ChatRequest:
-    """The backend's request. `model` is the backend's own name of it; `documents` holds the texts of the PDFs.
+    """The backend's request. `model` is the backend's own name of it; `documents` holds the texts of the PDFs;
+    `context_window` is in tokens.
 
     Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
     Raises InvalidRequest.
@@ -44,7 +46,7 @@ def translate_request(
             chat["tool_choice"] = choice
         if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
             chat["parallel_tool_calls"] = False
-    chat |= _sampling(request, profile)
+    chat |= _sampling(request, profile, context_window)
     if format_ := _response_format(request):
         chat["response_format"] = format_
     if request.stream:
@@ -59,10 +61,11 @@ def translate_request(
     return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
 
 
-def _sampling(request: MessagesRequest, profile: Profile) -> ChatRequest:
+def _sampling(request: MessagesRequest, profile: Profile, context_window: int | None) -> ChatRequest:
     fields: ChatRequest = {}
     if request.max_tokens is not None:
-        fields[profile.max_tokens_field] = request.max_tokens
+        # Claude Code asks unknown models for up to 128000 tokens; vLLM refuses more than its whole window
+        fields[profile.max_tokens_field] = min(request.max_tokens, context_window or request.max_tokens)
     # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
     if stops := [stop for stop in request.stop_sequences or () if stop]:
         fields["stop"] = stops[: profile.max_stops]

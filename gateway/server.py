@@ -1,0 +1,74 @@
+"""Runs an application on a socket until a signal ends it."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from gateway.settings import Settings, SettingsError
+
+
+@contextlib.asynccontextmanager
+async def listening(app: web.Application, settings: Settings) -> AsyncIterator[str]:
+    """Serve `app` inside the block; gives the URL. On leaving it, running requests get their grace.
+
+    Raises SettingsError when the address cannot be listened on.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=settings.shutdown_grace_secs,
+        keepalive_timeout=75,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.host_port, backlog=1024)
+        try:
+            await site.start()
+        except (OSError, socket.gaierror) as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SettingsError(
+                f"HOST={settings.host} HOST_PORT={settings.host_port}: cannot listen there ({reason}); choose others"
+            ) from None
+        yield _url(runner.addresses[0])
+    finally:
+        await runner.cleanup()
+
+
+async def wait_for_signal() -> None:
+    """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        # Windows has no such handlers: there Ctrl-C raises KeyboardInterrupt
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    for number in signals:
+        with contextlib.suppress(NotImplementedError):
+            loop.remove_signal_handler(number)
+
+
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """Run to the end, on uvloop where there is one. Returns the exit code."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _url(address: Any) -> str:
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

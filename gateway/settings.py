@@ -1,0 +1,168 @@
+"""Every setting: its name, type, default and one line of help; read from flags, the environment and `.env`.
+
+Flags win over the environment, the environment over `.env`. The environment's name of a setting is its field name in
+capitals, its flag the same in small letters with dashes: `host_port`, `HOST_PORT`, `--host-port`.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.backend.endpoint import Endpoint, parse_endpoint
+
+_LEVELS: Final = {
+    "trace": "debug",
+    "debug": "debug",
+    "info": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+    "off": "critical",
+}
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"0", "false", "no", "off"})
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text names it, its value, and what is allowed."""
+
+
+def _setting(default: str, parse: Callable[[str], Any], metavar: str, text: str) -> Any:
+    metadata = {"default": default, "parse": parse, "metavar": metavar, "help": text}
+    return field(default=parse(default), metadata=metadata)
+
+
+def _port(value: str) -> int:
+    if not value.isdecimal() or int(value) > 65535:
+        raise ValueError("must be a port from 0 to 65535 (0: any free one)")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1
+    if not 0 < seconds < 1e9:
+        raise ValueError("must be a number of seconds greater than 0")
+    return seconds
+
+
+def _grace(value: str) -> float:
+    return 0.0 if value.strip() in ("0", "0.0") else _seconds(value)
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError("must be a whole number of at least 1")
+    return int(value)
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in _YES | _NO:
+        raise ValueError("must be true or false")
+    return value.lower() in _YES
+
+
+def _level(value: str) -> str:
+    level = _LEVELS.get(value.lower())
+    if level is None:
+        raise ValueError("must be debug, info, warning or error")
+    return level
+
+
+def _rust_level(value: str) -> str:
+    """RUST_LOG's form: directives such as `warn,claude_proxy=debug`; the first that is known counts."""
+    for directive in value.split(","):
+        level = _LEVELS.get(directive.rpartition("=")[2].strip().lower())
+        if level is not None:
+            return level
+    raise ValueError("must be a level such as info, or directives such as warn,claude_proxy=debug")
+
+
+def _format(value: str) -> str:
+    if value not in ("auto", "console", "json"):
+        raise ValueError("must be auto, console or json")
+    return value
+
+
+def _host(value: str) -> str:
+    if any(character.isspace() or character == "/" for character in value):
+        raise ValueError("must be an address or a host name, such as 127.0.0.1 or 0.0.0.0")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one gateway."""
+
+    backend_url: Endpoint = _setting(
+        "http://127.0.0.1:8000/v1/chat/completions",
+        parse_endpoint,
+        "URL",
+        "the backend: its root, its /v1, or the full path of chat completions",
+    )
+    host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
+    host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
+    backend_timeout_secs: float = _setting(
+        "600", _seconds, "SECONDS", "the longest silence of the backend; a stream that goes on has no limit"
+    )
+    enable_circuit_breaker: bool = _setting(
+        "false", _flag, "BOOL", "leave a backend alone for a moment after repeated failures"
+    )
+    circuit_breaker_fail_max: int = _setting("5", _count, "N", "failures in a row that open the circuit breaker")
+    circuit_breaker_reset_secs: float = _setting(
+        "30", _seconds, "SECONDS", "how long the breaker stays open before one trial"
+    )
+    shutdown_grace_secs: float = _setting("30", _grace, "SECONDS", "how long running answers may take at shutdown")
+    log_level: str = _setting("info", _level, "LEVEL", "debug, info, warning or error; RUST_LOG counts if it is unset")
+    log_format: str = _setting("auto", _format, "FORMAT", "console, json, or auto: console on a terminal, json else")
+
+
+def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:
+    """Add a flag for each setting, its help naming the environment variable and the default."""
+    group = parser.add_argument_group("settings (flag, environment variable, or line of ./.env; in this order)")
+    for setting in fields(Settings):
+        if setting.name not in without:
+            group.add_argument(
+                f"--{setting.name.replace('_', '-')}",
+                dest=setting.name,
+                metavar=setting.metadata["metavar"],
+                help=f"{setting.metadata['help']} [{setting.name.upper()}, default: {setting.metadata['default']}]",
+            )
+
+
+def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:
+    """The settings, from all three sources. Empty values count as not given. Raises SettingsError."""
+    sources = ({name.upper(): value for name, value in flags.items()}, environment, _read_dotenv(folder / ".env"))
+    values = {}
+    for setting in fields(Settings):
+        name = setting.name.upper()
+        parse = setting.metadata["parse"]
+        given = _first(sources, name)
+        if given is None and setting.name == "log_level" and (given := _first(sources, "RUST_LOG")) is not None:
+            name, parse = "RUST_LOG", _rust_level
+        if given is not None:
+            try:
+                values[setting.name] = parse(given)
+            except ValueError as error:
+                raise SettingsError(f"{name}={given}: {error}") from None
+    return Settings(**values)
+
+
+def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | None:
+    return next((value.strip() for source in sources if (value := source.get(name)) and value.strip()), None)
+
+
+def _read_dotenv(path: Path) -> Mapping[str, str | None]:
+    if not path.is_file():
+        return {}
+    # kept out of start-ups that have no such file
+    from dotenv import dotenv_values
+
+    try:
+        return dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,67 @@
+"""One line for each finished request. No token, no prompt, no answer."""
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.web.context import EXCHANGE, Exchange
+
+log = structlog.get_logger("gateway.access")
+
+
+@web.middleware
+async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the exchange its id, and log how it went."""
+    exchange = request[EXCHANGE] = Exchange()
+    status: int | None = None
+    try:
+        response = await handler(request)
+    except (asyncio.CancelledError, ConnectionError):
+        exchange.outcome = "client_gone"
+        raise
+    else:
+        status = response.status
+        return response
+    finally:
+        _write(request, exchange, status)
+
+
+async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """The `request-id` header, which clients show with an error; run as each response is prepared."""
+    if exchange := request.get(EXCHANGE):
+        response.headers["request-id"] = exchange.request_id
+
+
+def _write(request: web.Request, exchange: Exchange, status: int | None) -> None:
+    level = log.debug if request.path == "/health" else log.info
+    level("request", **{name: value for name, value in _fields(request, exchange, status) if value is not None})
+
+
+def _fields(request: web.Request, exchange: Exchange, status: int | None) -> list[tuple[str, Any]]:
+    now = time.perf_counter()
+    usage = exchange.usage
+    renamed = exchange.backend_model if exchange.backend_model != exchange.model else None
+    first = exchange.first_event
+    return [
+        ("request_id", exchange.request_id),
+        ("method", request.method),
+        ("path", request.path),
+        ("status", status),
+        ("outcome", exchange.outcome),
+        ("model", exchange.model),
+        ("backend_model", renamed),
+        ("stream", exchange.stream),
+        ("stop_reason", exchange.stop_reason),
+        ("input_tokens", usage.input_tokens if usage else None),
+        ("cached_tokens", usage.cache_read_input_tokens if usage else None),
+        ("output_tokens", usage.output_tokens if usage else None),
+        ("first_event_ms", None if first is None else round((first - exchange.started) * 1000, 1)),
+        ("duration_ms", round((now - exchange.started) * 1000, 1)),
+        ("bytes_in", request.content_length),
+        ("bytes_out", exchange.sent or None),
+        ("error", exchange.error),
+    ]

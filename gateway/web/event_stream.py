@@ -1,0 +1,112 @@
+"""The response of one streamed answer: opened late, kept alive, written once for each read of the backend."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.anthropic.errors import ApiError
+from gateway.anthropic.stream import StreamWriter
+from gateway.web import keep_alive
+from gateway.web.context import Exchange
+
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-transform",
+    # nginx and its kin would gather events otherwise
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream:
+    """Writes the frames of `writer` to the client.
+
+    The response is opened with the first content, or after ten silent seconds: until then an error can still be an
+    HTTP status. `start` writes `message_start`; it is called once, before anything else is written.
+    """
+
+    def __init__(
+        self, request: web.Request, exchange: Exchange, writer: StreamWriter, start: Callable[[], None]
+    ) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._writer = writer
+        self._start = start
+        self._response: web.StreamResponse | None = None
+        self._loop = asyncio.get_running_loop()
+        # of the last write, and of the last event that every client counts
+        self._wrote = self._counted = self._loop.time()
+
+    def start(self) -> None:
+        """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
+        if not self._writer.started:
+            self._start()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the client has the status already."""
+        return self._response is not None
+
+    async def flush(self) -> None:
+        """Write what has gathered, if anything has. Waits for a slow client."""
+        if frames := self._writer.take():
+            self._counted = self._loop.time()
+            await self._write(frames)
+
+    async def end(self) -> web.StreamResponse:
+        """Write what is left and close the response properly."""
+        await self.flush()
+        response = await self._open()
+        await response.write_eof()
+        return response
+
+    async def fail(self, error: ApiError) -> web.StreamResponse:
+        """Write an `error` event and drop the connection: an open block stays open, and no client takes the answer
+        for whole. Older clients know only from the missing end that it is not (research/claude-code.md, section 5.4).
+        """
+        self._writer.error(error.body(self._exchange.request_id))
+        await self.flush()
+        response = await self._open()
+        if self._request.transport is not None:
+            self._request.transport.close()
+        return response
+
+    async def tick(self, now: float) -> None:
+        """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
+        silence = now - self._wrote
+        if self._writer.closed or self._client_is_slow():
+            return
+        if self._response is None:
+            if silence < keep_alive.OPEN_AFTER:
+                return
+            self.start()
+        elif now - self._counted >= keep_alive.HEARTBEAT_AFTER:
+            self._writer.heartbeat()
+            self._counted = now
+        elif silence >= keep_alive.PING_AFTER:
+            self._writer.ping()
+        else:
+            return
+        try:
+            await self._write(self._writer.take())
+        except ConnectionError:
+            # the client has left: the handler is being cancelled
+            return
+
+    def _client_is_slow(self) -> bool:
+        transport = self._request.transport
+        return transport is None or transport.is_closing() or transport.get_write_buffer_size() > 0
+
+    async def _open(self) -> web.StreamResponse:
+        if self._response is None:
+            self.start()
+            self._response = web.StreamResponse(headers=_HEADERS)
+            await self._response.prepare(self._request)
+        return self._response
+
+    async def _write(self, frames: bytes) -> None:
+        response = await self._open()
+        self._wrote = self._loop.time()
+        self._exchange.event_sent(len(frames))
+        await response.write(frames)

@@ -1,0 +1,59 @@
+"""Signs of life for streams whose backend is silent.
+
+Claude Code gives a stream up after 300 s without an event, and 2.1.197 does not count pings (research/claude-code.md,
+section 8). One task looks after all streams, once a second: a timer for each would be set again with every event.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+# how long the backend may take to answer, or to refuse, before the stream is opened without it: once it is open, an
+# error can no longer have its HTTP status, which clients handle better
+OPEN_AFTER: Final = 10.0
+PING_AFTER: Final = 15.0
+HEARTBEAT_AFTER: Final = 100.0
+_TICK: Final = 1.0
+
+
+class LivingStream(Protocol):
+    """A stream that can be kept alive."""
+
+    async def tick(self, now: float) -> None:
+        """Write what is due at `now`, in seconds of the loop's clock. Must not wait for a slow client."""
+
+
+class KeepAlive:
+    """The streams that are open."""
+
+    def __init__(self, *, tick: float = _TICK) -> None:
+        self._streams: set[LivingStream] = set()
+        self._tick = tick
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
+    def start(self) -> None:
+        """Begin to look after streams."""
+        self._task = asyncio.create_task(self._run(), name="keep alive")
+
+    async def stop(self) -> None:
+        """End the background work."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def add(self, stream: LivingStream) -> Callable[[], None]:
+        """Look after a stream until the function that comes back is called."""
+        self._streams.add(stream)
+        return lambda: self._streams.discard(stream)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._tick)
+            for stream in list(self._streams):
+                await stream.tick(loop.time())

@@ -1,0 +1,45 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`: the backend's models in Anthropic's shape."""
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.models import ModelInfo, page, timestamp
+from gateway.openai.models import Model
+from gateway.web.context import EXCHANGE, GATEWAY
+
+
+async def list_models(request: web.Request) -> web.Response:
+    """A page of models; `limit`, `after_id` and `before_id` as in Anthropic's API."""
+    models = await request.app[GATEWAY].catalogue.listed(request[EXCHANGE].token)
+    answer = page(
+        [_info(model) for model in models],
+        limit=_limit(request.query.get("limit", "20")),
+        after_id=request.query.get("after_id"),
+        before_id=request.query.get("before_id"),
+    )
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+async def get_model(request: web.Request) -> web.Response:
+    """One model, found in any case. Raises ApiError 404, with the names that exist."""
+    model = await request.app[GATEWAY].catalogue.resolve(request.match_info["id"], request[EXCHANGE].token)
+    return web.Response(body=msgspec.json.encode(_info(model)), content_type="application/json")
+
+
+def _limit(value: str) -> int:
+    if not value.isdecimal() or not 1 <= int(value) <= 1000:
+        raise InvalidRequest("limit: Input should be a number from 1 to 1000")
+    return int(value)
+
+
+def _info(model: Model) -> ModelInfo:
+    top = model.top_provider
+    return ModelInfo(
+        id=model.id,
+        display_name=model.name or model.id,
+        created_at=timestamp(int(model.created or 0)),
+        max_input_tokens=model.context_window or UNSET,
+        max_tokens=(top.max_completion_tokens if top else None) or UNSET,
+    )
