@@ -42,7 +42,7 @@ async def demo(settings: Settings, *, once: bool) -> int:
     async with _backend() as backend_url:
         settings = replace(settings, backend_url=parse_endpoint(backend_url))
         async with listening(make_app(settings), settings) as url:
-            console.print(f"[bold]claude-gateway[/] on {url}, in front of the embedded backend on {backend_url}", soft_wrap=True)
+            console.print(f"[bold]claude-gateway[/] on {url}, in front of the embedded backend")
             await _Conversation(console, url).hold()
             if not once:
                 _print_client_settings(console, url)

@@ -17,6 +17,8 @@ from gateway.translate.overflow import overflow_message
 
 # Claude Code waits for a `retry-after` of 60 s at most, and gives up at once above that
 _LONGEST_RETRY_AFTER: Final = 60
+# client errors that go through as they are; the rest becomes 400
+_PASSED: Final = frozenset({400, 402, 403, 404, 408, 409, 413, 429})
 
 # llama.cpp answers 500 to what is wrong with the request (backends.md, section 4.3)
 _CLIENT_FAULT: Final = re.compile(
@@ -34,7 +36,8 @@ _NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|_quota)|insuffi
 class BackendFault(ApiError):
     """An error that the backend gave or made.
 
-    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request.
+    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request. `quotes`: the
+    message holds words of the backend, which may repeat the prompt or the answer: for the client, not for a log.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class BackendFault(ApiError):
         message: str,
         *,
         counts: bool = True,
+        quotes: bool = False,
         retry_after: int | None = None,
         should_retry: bool | None = None,
     ) -> None:
         super().__init__(status, message, retry_after=retry_after, should_retry=should_retry)
         self.counts = counts
+        self.quotes = quotes
 
 
 def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) -> BackendFault:
@@ -71,7 +76,7 @@ def cut_short() -> BackendFault:
 
 def malformed(excerpt: str) -> BackendFault:
     """The backend sent something that is no chat completion."""
-    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}")
+    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}", quotes=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
@@ -85,24 +90,24 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
 
 
 def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
-    counts = status >= 500 or status in (408, 429)
-    message = f"backend: {error.message}" if error.message != "no message" else f"the backend answered {status}"
+    """The status that the client gets, by the backend's status and words."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
-        return BackendFault(400, overflow, counts=False, should_retry=False)
+        return BackendFault(400, overflow, counts=False, quotes=True)
+    message = f"backend: {error.message}" if error.message != "no message" else f"the backend answered {status}"
     if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
-        return BackendFault(status, message, counts=False, should_retry=False)
+        # waiting does not fill an account
+        return BackendFault(status, message, counts=False, quotes=True, should_retry=False)
+    counts = status >= 500 or status in (408, 429)
     if status == 500 and _CLIENT_FAULT.search(error.message):
-        return BackendFault(400, message, counts=False)
-    if status in (400, 404) and _NO_MODEL.search(error.message):
-        return BackendFault(404, message, counts=False)
-    if status in (429, 503, 529) and (status != 429 or _CAPACITY.search(error.message)):
-        return BackendFault(529, message, counts=counts, retry_after=_capped(wait))
-    if status == 401:
-        return BackendFault(401, f"{message} (the backend refused the token that the client sent)", counts=False)
-    if status in (408, 429) or status >= 500:
-        return BackendFault(status, message, counts=counts, retry_after=_capped(wait) if status == 429 else wait)
-    return BackendFault(status if status in (400, 402, 403, 404, 409, 413) else 400, message, counts=False)
-
-
-def _capped(wait: int | None) -> int | None:
-    return wait if wait is None else min(wait, _LONGEST_RETRY_AFTER)
+        status, counts = 400, False
+    elif status in (400, 404) and _NO_MODEL.search(error.message):
+        status = 404
+    elif status == 503 or (status == 429 and _CAPACITY.search(error.message)):
+        status = 529
+    elif status == 401:
+        message += " (the backend refused the client's token)"
+    elif status < 500 and status not in _PASSED:
+        status = 400
+    if wait is not None:
+        wait = min(wait, _LONGEST_RETRY_AFTER)
+    return BackendFault(status, message, counts=counts, quotes=True, retry_after=wait)

@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.anthropic.errors import ApiError
 from gateway.translate.errors import BackendFault
-from gateway.web.context import EXCHANGE
+from gateway.web.context import EXCHANGE, Exchange
 
 log = structlog.get_logger(__name__)
 
@@ -28,14 +28,23 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("internal error", request_id=exchange.request_id)
         answer = ApiError(500, f"the gateway failed on this request; its log tells more under {exchange.request_id}")
-    exchange.error = answer.message
-    exchange.outcome = "backend_fault" if isinstance(answer, BackendFault) else "refused"
+    record(exchange, answer)
     return web.Response(
         status=answer.status,
         body=answer.body(exchange.request_id),
         content_type="application/json",
         headers=answer.headers(),
     )
+
+
+def record(exchange: Exchange, error: ApiError) -> None:
+    """Note an error for the log line. A backend's words may repeat the prompt: they are logged at debug only."""
+    exchange.outcome = "backend_fault" if isinstance(error, BackendFault) else "refused"
+    if isinstance(error, BackendFault) and error.quotes:
+        exchange.error = f"{error.type} from the backend"
+        log.debug("backend's words", request_id=exchange.request_id, message=error.message)
+    else:
+        exchange.error = error.message
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> ApiError:

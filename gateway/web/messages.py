@@ -17,6 +17,7 @@ from gateway.translate.ids import new_message_id
 from gateway.translate.request import translate_request
 from gateway.translate.tools import client_names
 from gateway.web.context import EXCHANGE, GATEWAY, Exchange, Gateway
+from gateway.web.errors import record
 from gateway.web.event_stream import EventStream
 
 # how long a backend that has said all may take to close its stream, so that its connection can be used again
@@ -139,8 +140,7 @@ async def _stream(request: web.Request, turn: _Turn) -> web.StreamResponse:
     except ApiError as error:
         if not stream.opened:
             raise
-        turn.exchange.outcome = "backend_fault"
-        turn.exchange.error = error.message
+        record(turn.exchange, error)
         return await stream.fail(error)
     finally:
         forget()
