@@ -28,9 +28,9 @@ _LARGEST_BODY: Final = 64 * 1024 * 1024
 log = structlog.get_logger(__name__)
 
 
-def make_app(settings: Settings) -> web.Application:
+def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None) -> web.Application:
     """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
-    end its call to the backend.
+    end its call to the backend. `keep_alive` has other times than the usual ones.
     """
     app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[access_log, errors, auth])
     add_routes(app)
@@ -49,7 +49,7 @@ def make_app(settings: Settings) -> web.Application:
             counter=TokenCounter(),
             counting=counting,
             documents=DocumentReader(),
-            keep_alive=KeepAlive(),
+            keep_alive=keep_alive or KeepAlive(),
         )
         gateway.catalogue.start()
         gateway.keep_alive.start()

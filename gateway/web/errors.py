@@ -1,7 +1,5 @@
 """Every error as Anthropic's, whatever layer it comes from."""
 
-import asyncio
-
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -19,15 +17,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     exchange = request[EXCHANGE]
     try:
         return await handler(request)
-    except ApiError as error:
-        answer = error
-    except web.HTTPException as error:
-        answer = _from_http(request, error)
-    except (asyncio.CancelledError, ConnectionError):
+    except ConnectionError:
+        # the client has left
         raise
-    except Exception:
-        log.exception("internal error", request_id=exchange.request_id)
-        answer = ApiError(500, f"the gateway failed on this request; its log tells more under {exchange.request_id}")
+    except Exception as error:  # noqa: BLE001  # the last resort, which logs what it does not know
+        answer = as_api_error(request, error)
     record(exchange, answer)
     return web.Response(
         status=answer.status,
@@ -35,6 +29,17 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         content_type="application/json",
         headers=answer.headers(),
     )
+
+
+def as_api_error(request: web.Request, error: Exception) -> ApiError:
+    """What a client gets to know of an error. Logs those that are the gateway's own fault."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _from_http(request, error)
+    request_id = request[EXCHANGE].request_id
+    log.error("internal error", request_id=request_id, exc_info=error)
+    return ApiError(500, f"the gateway failed on this request; its log tells more under {request_id}")
 
 
 def record(exchange: Exchange, error: ApiError) -> None:

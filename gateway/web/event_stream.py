@@ -8,8 +8,8 @@ from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
-from gateway.web import keep_alive
 from gateway.web.context import Exchange
+from gateway.web.keep_alive import KeepAlive
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -22,15 +22,21 @@ _HEADERS: Final = {
 class EventStream:
     """Writes the frames of `writer` to the client.
 
-    The response is opened with the first content, or after ten silent seconds: until then an error can still be an
+    The response is opened with the first content, or after some silent seconds: until then an error can still be an
     HTTP status. `start` writes `message_start`; it is called once, before anything else is written.
     """
 
     def __init__(
-        self, request: web.Request, exchange: Exchange, writer: StreamWriter, start: Callable[[], None]
+        self,
+        request: web.Request,
+        exchange: Exchange,
+        writer: StreamWriter,
+        keep_alive: KeepAlive,
+        start: Callable[[], None],
     ) -> None:
         self._request = request
         self._exchange = exchange
+        self._keep_alive = keep_alive
         self._writer = writer
         self._start = start
         self._response: web.StreamResponse | None = None
@@ -78,13 +84,13 @@ class EventStream:
         if self._writer.closed or self._client_is_slow():
             return
         if self._response is None:
-            if silence < keep_alive.OPEN_AFTER:
+            if silence < self._keep_alive.open_after:
                 return
             self.start()
-        elif now - self._counted >= keep_alive.HEARTBEAT_AFTER:
+        elif now - self._counted >= self._keep_alive.heartbeat_after:
             self._writer.heartbeat()
             self._counted = now
-        elif silence >= keep_alive.PING_AFTER:
+        elif silence >= self._keep_alive.ping_after:
             self._writer.ping()
         else:
             return

@@ -6,15 +6,11 @@ section 8). One task looks after all streams, once a second: a timer for each wo
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
-# how long the backend may take to answer, or to refuse, before the stream is opened without it: once it is open, an
-# error can no longer have its HTTP status, which clients handle better
-OPEN_AFTER: Final = 10.0
-PING_AFTER: Final = 15.0
-HEARTBEAT_AFTER: Final = 100.0
-_TICK: Final = 1.0
+import structlog
 
+log = structlog.get_logger(__name__)
 
 class LivingStream(Protocol):
     """A stream that can be kept alive."""
@@ -24,9 +20,22 @@ class LivingStream(Protocol):
 
 
 class KeepAlive:
-    """The streams that are open."""
+    """The streams that are open, and when they need what; all times are in seconds."""
 
-    def __init__(self, *, tick: float = _TICK) -> None:
+    def __init__(
+        self,
+        *,
+        open_after: float = 10.0,
+        ping_after: float = 15.0,
+        heartbeat_after: float = 100.0,
+        tick: float = 1.0,
+    ) -> None:
+        """`open_after`: how long the backend may take to answer, or to refuse, before the stream is opened without
+        it: once it is open, an error can no longer have its HTTP status, which clients handle better.
+        """
+        self.open_after = open_after
+        self.ping_after = ping_after
+        self.heartbeat_after = heartbeat_after
         self._streams: set[LivingStream] = set()
         self._tick = tick
         self._task: asyncio.Task[None] | None = None
@@ -56,4 +65,8 @@ class KeepAlive:
         while True:
             await asyncio.sleep(self._tick)
             for stream in list(self._streams):
-                await stream.tick(loop.time())
+                try:
+                    await stream.tick(loop.time())
+                except Exception:
+                    # one stream's fault is not the others'
+                    log.exception("stream not kept alive")

@@ -17,7 +17,7 @@ from gateway.translate.ids import new_message_id
 from gateway.translate.request import translate_request
 from gateway.translate.tools import client_names
 from gateway.web.context import EXCHANGE, GATEWAY, Exchange, Gateway
-from gateway.web.errors import record
+from gateway.web.errors import as_api_error, record
 from gateway.web.event_stream import EventStream
 
 # how long a backend that has said all may take to close its stream, so that its connection can be used again
@@ -40,7 +40,8 @@ class _Turn:
     @property
     def rough_tokens(self) -> int:
         """The estimate if it is ready, else a guess."""
-        return self.tokens.result() if self.tokens.done() else len(self.body) // _CHARACTERS_PER_TOKEN
+        ready = self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None
+        return self.tokens.result() if ready else len(self.body) // _CHARACTERS_PER_TOKEN
 
     def call(self) -> Call:
         stream = bool(self.request.stream)
@@ -126,7 +127,7 @@ async def _stream(request: web.Request, turn: _Turn) -> web.StreamResponse:
     def start() -> None:
         translator.writer.message_start(message_id, turn.request.model, turn.rough_tokens)
 
-    stream = EventStream(request, turn.exchange, translator.writer, start)
+    stream = EventStream(request, turn.exchange, translator.writer, turn.gateway.keep_alive, start)
     forget = turn.gateway.keep_alive.add(stream)
     try:
         async with turn.call() as call:
@@ -137,11 +138,15 @@ async def _stream(request: web.Request, turn: _Turn) -> web.StreamResponse:
             response = await stream.end()
             await call.drain(_DRAIN_SECONDS)
             return response
-    except ApiError as error:
+    except ConnectionError:
+        # the client has left
+        raise
+    except Exception as error:
         if not stream.opened:
             raise
-        record(turn.exchange, error)
-        return await stream.fail(error)
+        answer = as_api_error(request, error)
+        record(turn.exchange, answer)
+        return await stream.fail(answer)
     finally:
         forget()
 
