@@ -37,19 +37,17 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None) -> web.
     app.on_response_prepare.append(set_request_id)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        backend = Backend(
-            settings.backend_url, _make_breaker(settings), silence_seconds=settings.backend_timeout_secs
-        )
+        backend = Backend(settings.backend_url, _make_breaker(settings), silence_seconds=settings.backend_timeout_secs)
         counting = ThreadPoolExecutor(1, thread_name_prefix="counting")
         gateway = app[GATEWAY] = Gateway(
             version=__version__,
             started=time.monotonic(),
             backend=backend,
-            catalogue=Catalogue(backend),
+            catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
             counter=TokenCounter(),
             counting=counting,
             documents=DocumentReader(),
-            keep_alive=keep_alive or KeepAlive(),
+            keep_alive=keep_alive or KeepAlive(open_after=settings.headers_grace_secs),
         )
         gateway.catalogue.start()
         gateway.keep_alive.start()

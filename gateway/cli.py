@@ -1,7 +1,7 @@
 """The command line: `serve` (without a command, too) and `demo`.
 
-    claude-gateway [serve] [settings]
-    claude-gateway demo [--once] [settings]
+claude-gateway [serve] [settings]
+claude-gateway demo [--once] [settings]
 """
 
 import argparse

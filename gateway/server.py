@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -30,11 +31,11 @@ async def listening(app: web.Application, settings: Settings) -> AsyncIterator[s
         site = web.TCPSite(runner, settings.host, settings.host_port, backlog=1024)
         try:
             await site.start()
-        except (OSError, socket.gaierror) as error:
-            reason = (error.strerror or str(error)).lower()
-            raise SettingsError(
-                f"HOST={settings.host} HOST_PORT={settings.host_port}: cannot listen there ({reason}); choose others"
-            ) from None
+        except socket.gaierror as error:
+            raise SettingsError(f"HOST={settings.host}: {error.strerror}") from None
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise SettingsError(f"HOST={settings.host} HOST_PORT={settings.host_port}: {reason}") from None
         yield _url(runner.addresses[0])
     finally:
         await runner.cleanup()

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.backend.endpoint import Endpoint, parse_endpoint
+from gateway.backend.model_map import ModelMap, parse_model_map
+from gateway.backend.profiles import PROFILES
+from gateway.openai.profile import Profile
 
 _LEVELS: Final = {
     "trace": "debug",
@@ -94,6 +97,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _profile(value: str) -> Profile | None:
+    if value.lower() != "auto" and value.lower() not in PROFILES:
+        raise ValueError(f"must be auto or one of {', '.join(PROFILES)}")
+    return PROFILES.get(value.lower())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one gateway."""
@@ -104,10 +113,19 @@ class Settings:
         "URL",
         "the backend: its root, its /v1, or the full path of chat completions",
     )
+    backend_profile: Profile | None = _setting(
+        "auto", _profile, "NAME", f"the backend's kind: auto, or one of {', '.join(PROFILES)}"
+    )
+    model_map: ModelMap = _setting(
+        "", parse_model_map, "MAP", "names for the backend's models: haiku=small-model,claude-*=big-model"
+    )
     host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
     host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
     backend_timeout_secs: float = _setting(
         "600", _seconds, "SECONDS", "the longest silence of the backend; a stream that goes on has no limit"
+    )
+    headers_grace_secs: float = _setting(
+        "10", _grace, "SECONDS", "how long a stream waits for the backend, or its error, before its headers go out"
     )
     enable_circuit_breaker: bool = _setting(
         "false", _flag, "BOOL", "leave a backend alone for a moment after repeated failures"
@@ -126,11 +144,12 @@ def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = froz
     group = parser.add_argument_group("settings (flag, environment variable, or line of ./.env; in this order)")
     for setting in fields(Settings):
         if setting.name not in without:
+            default = setting.metadata["default"] or "none"
             group.add_argument(
                 f"--{setting.name.replace('_', '-')}",
                 dest=setting.name,
                 metavar=setting.metadata["metavar"],
-                help=f"{setting.metadata['help']} [{setting.name.upper()}, default: {setting.metadata['default']}]",
+                help=f"{setting.metadata['help']} [{setting.name.upper()}, default: {default}]",
             )
 
 

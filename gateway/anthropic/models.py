@@ -7,12 +7,15 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class ModelInfo(Struct):
-    """One model. `created_at` is RFC 3339; the limits are left out where the backend does not tell them."""
+    """One model. `created_at` is RFC 3339; the limits are left out where the backend does not tell them. The other
+    fields are those that the SDK's type requires.
+    """
 
     id: str
     display_name: str
     created_at: str
     type: str = "model"
+    lifecycle: str = "active"
     max_input_tokens: int | UnsetType = UNSET
     max_tokens: int | UnsetType = UNSET
 
@@ -27,8 +30,12 @@ class ModelPage(Struct):
 
 
 def timestamp(created: int) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Seconds since 1970 as RFC 3339 in UTC; what is no time at all becomes 1970, Anthropic's word for unknown."""
+    try:
+        moment = datetime.fromtimestamp(created, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def page(

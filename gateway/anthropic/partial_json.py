@@ -7,9 +7,7 @@ _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<closed>"?)|[{}\[\],:]|[^
 _CLOSER: Final = {"{": "}", "[": "]"}
 _LITERALS: Final = frozenset({"true", "false", "null"})
 # a cut escape, or the first half of a surrogate pair, behind any number of whole `\\`
-_CUT_ESCAPE: Final = re.compile(
-    r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?$"
-)
+_CUT_ESCAPE: Final = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
 
 
 def complete(text: str) -> str:
@@ -18,7 +16,7 @@ def complete(text: str) -> str:
     What comes back may still be no JSON (the text was broken, not cut): the caller parses it.
     """
     closers: list[str] = []
-    end, tail = 0, ""  # up to where the text stands by itself, and what closes it there
+    end = 0  # up to here the text stands by itself, but for the closers
     before = ""
     for token in _TOKEN.finditer(text):
         mark = token[0][0]
@@ -31,15 +29,15 @@ def complete(text: str) -> str:
         elif mark == '"':
             is_key = closers[-1:] == ["}"] and before != ":"
             if not token["closed"]:
-                return text[:end] + tail if is_key else _close_string(text, closers)
+                return _closed(text[:end] if is_key else _CUT_ESCAPE.sub(r"\1", text, count=1) + '"', closers)
             stands = not is_key
         elif stands:
             stands = token.end() < len(text) or token[0] in _LITERALS
         if stands:
-            end, tail = token.end(), "".join(reversed(closers))
+            end = token.end()
         before = mark
-    return text[:end] + tail
+    return _closed(text[:end], closers)
 
 
-def _close_string(text: str, closers: list[str]) -> str:
-    return _CUT_ESCAPE.sub(r"\1", text, count=1) + '"' + "".join(reversed(closers))
+def _closed(text: str, closers: list[str]) -> str:
+    return text + "".join(reversed(closers))

@@ -1,11 +1,13 @@
 """The Messages API's request as typed structs: `POST /v1/messages` and `/v1/messages/count_tokens`.
 
-Tolerant where Anthropic's API grows: unknown fields are skipped, and blocks and tools of unknown types are kept by
-their type alone. Wrong types in what is known are refused with the place named. Tool inputs and schemas stay raw
+Tolerant where Anthropic's API grows: unknown fields are skipped, and of blocks and tools of unknown types only the
+type is needed. Wrong types in what is known are refused with the place named. Tool inputs and schemas stay raw
 JSON: they are passed on, not read. Source: research/claude-code.md, section 9.
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -115,6 +117,12 @@ class MessagesRequest(Struct):
     output_format: Format | None = None
 
 
+class Typed(Struct):
+    """Anything that says its type."""
+
+    type: str
+
+
 # the block types whose fields are read; all others are reduced to their type
 KNOWN_BLOCKS: Final = frozenset(
     {
@@ -134,11 +142,24 @@ KNOWN_BLOCKS: Final = frozenset(
         "web_fetch_tool_result",
     }
 )
+# how deep blocks lie in blocks: a text in the source of a document in a tool result
+_LEVELS: Final = 4
 _ROLES: Final = frozenset({"user", "assistant", "system"})
-_PATH: Final = re.compile(r" - at `\$(.*)`$", re.DOTALL)
+_PATH: Final = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
 _INDEX: Final = re.compile(r"\[(\d+)\]")
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+# any escape in a JSON string; a pair of halves is one
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 _decode = msgspec.json.Decoder(MessagesRequest).decode
+_typed = msgspec.json.Decoder(Typed).decode
+_block = msgspec.json.Decoder(Block).decode
+_tool = msgspec.json.Decoder(Tool).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
 
 
 def decode_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
@@ -147,10 +168,8 @@ def decode_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
     `counting` is for `count_tokens`, which needs no `max_tokens`.
     """
     try:
-        try:
-            request = _decode(body)
-        except ValidationError:
-            request = _decode_with_unknown_blocks(body)
+        body.decode()  # raw fields and skipped ones are not checked by the decoder
+        request = _decode_tolerantly(body)
     except ValidationError as error:
         raise InvalidRequest(_in_words(error)) from None
     except RecursionError:
@@ -178,34 +197,89 @@ def _check(request: MessagesRequest, *, counting: bool) -> None:
 
 def _in_words(error: ValidationError) -> str:
     """`Expected `str`, got `int` - at `$.messages[0].role`` as `messages.0.role: Expected `str`, got `int``."""
-    text = str(error)
+    text, place = str(error), ""
     if match := _PATH.search(text):
-        place = _INDEX.sub(r".\1", match[1]).lstrip(".")
-        return f"{place}: {text[: match.start()]}" if place else text[: match.start()]
-    return text if text.startswith("Object missing") else f"the request body: {text}"
+        text = text[: match.start()]
+        place = _INDEX.sub(r".\1", match[1].replace("[...]", ".*")).lstrip(".")
+    if match := _MISSING.fullmatch(text):
+        text, place = "Field required", f"{place}.{match[1]}".lstrip(".")
+    return f"{place or 'the request body'}: {text}"
 
 
-def _decode_with_unknown_blocks(body: bytes) -> MessagesRequest:
-    """The way for bodies that do not fit the schema: a block of an unknown type may hold anything, so only its type
-    is kept; whatever else does not fit is refused as before.
+def _decode_tolerantly(body: bytes) -> MessagesRequest:
+    """Decode; a body that the schema or JSON's rules refuse gets a second chance, as far as that changes no meaning."""
+    try:
+        return _decode_reduced(body)
+    except ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _decode_reduced(_with_whole_characters(body))
+
+
+def _with_whole_characters(body: bytes) -> bytes:
+    """Halves of surrogate pairs become U+FFFD: clients cut tool results inside a character, write the half that is
+    left as an escape, and send it again with each turn.
     """
-    value = msgspec.json.decode(body)
-    if isinstance(value, dict):
-        _reduce_unknown(value.get("system"))
-        for message in _dicts(value.get("messages")):
-            _reduce_unknown(message.get("content"))
-    return _decode(msgspec.json.encode(value))
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], body)
 
 
-def _reduce_unknown(blocks: Any) -> None:
-    for block in _dicts(blocks):
-        kind = block.get("type")
-        if isinstance(kind, str) and kind not in KNOWN_BLOCKS:
-            block.clear()
-            block["type"] = kind
-        else:
-            _reduce_unknown(block.get("content"))
+def _decode_reduced(body: bytes) -> MessagesRequest:
+    """Decode; blocks and tools of unknown types that do not fit are reduced to their type: they may hold anything.
+    All the rest stays as it was written, byte for byte, and is refused if it does not fit.
+    """
+    try:
+        return _decode(body)
+    except ValidationError:
+        fields = _fields(body)
+    for key, reduced in (("messages", _reduced_inside), ("system", _reduced_block), ("tools", _reduced_tool)):
+        if key in fields:
+            fields[key] = _each(fields[key], reduced)
+    return _decode(msgspec.json.encode(fields))
 
 
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _each(raw: Raw, reduced: Callable[[Raw], Raw]) -> Raw:
+    """`raw` with its items reduced; as it is if it is no list."""
+    try:
+        return Raw(msgspec.json.encode([reduced(item) for item in _items(raw)]))
+    except ValidationError:
+        return raw
+
+
+def _reduced_inside(raw: Raw, levels: int = _LEVELS) -> Raw:
+    """A message, a block or a source with the blocks of its `content` reduced."""
+    try:
+        fields = _fields(raw)
+    except ValidationError:
+        return raw
+    if levels and "content" in fields:
+        fields["content"] = _each(fields["content"], partial(_reduced_block, levels=levels - 1))
+    if levels and "source" in fields:
+        fields["source"] = _reduced_inside(fields["source"], levels - 1)
+    return Raw(msgspec.json.encode(fields))
+
+
+def _reduced_block(raw: Raw, levels: int = _LEVELS) -> Raw:
+    kind = _type_of(raw)
+    if kind is None or kind in KNOWN_BLOCKS:
+        return _reduced_inside(raw, levels)
+    try:
+        _block(raw)
+    except ValidationError:
+        return Raw(msgspec.json.encode({"type": kind}))
+    return raw
+
+
+def _reduced_tool(raw: Raw) -> Raw:
+    kind = _type_of(raw)
+    try:
+        _tool(raw)
+    except ValidationError:
+        return raw if kind in (None, "custom") else Raw(msgspec.json.encode({"type": kind}))
+    return raw
+
+
+def _type_of(raw: Raw) -> str | None:
+    try:
+        return _typed(raw).type
+    except ValidationError:
+        return None

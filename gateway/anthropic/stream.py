@@ -155,9 +155,7 @@ class StreamWriter:
                 "output_tokens": 0,
             },
         }
-        self._frames.append(
-            b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % _json(message)
-        )
+        self._frames.append(b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % _json(message))
 
     def ping(self) -> None:
         """Show the client that the answer is still coming."""
@@ -177,9 +175,7 @@ class StreamWriter:
     def begin_thinking(self) -> None:
         """Open a thinking block."""
         self._to(Event.THINKING_START)
-        self._begin(
-            b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":'
-        )
+        self._begin(b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":')
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
@@ -238,12 +234,9 @@ class StreamWriter:
             b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
             % (self._index, block)
         )
-        self._delta_head = (
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b'
-            % (
-                self._index,
-                delta,
-            )
+        self._delta_head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b' % (
+            self._index,
+            delta,
         )
 
     def _to(self, event: Event) -> None:

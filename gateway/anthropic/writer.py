@@ -8,9 +8,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-StopReason = Literal[
-    "end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"
-]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
 
 
 class Usage(Struct, frozen=True):

@@ -1,11 +1,14 @@
 """Calls to the backend: one session for all, the breaker around each, every failure as a BackendFault."""
 
 import asyncio
+import os
 import socket
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+import structlog
+from aiohttp.abc import AbstractStreamWriter
 
 from gateway.backend.breaker import Breaker, Permit
 from gateway.backend.endpoint import Endpoint
@@ -14,8 +17,14 @@ from gateway.translate.errors import BackendFault, cut_short, fault_from_respons
 
 _CONNECT_SECONDS: Final = 10.0
 _LIST_SECONDS: Final = 10.0
+# Idle connections are closed before the server does it, which could cut a request short: servers on the user's own
+# machines wait 5 s (llama.cpp, uvicorn); hosted ones a minute or more, and a new connection to them costs more.
+_IDLE_SECONDS: Final = {"http": 4.0, "https": 30.0}
 # of an error's body; more than any message needs
 _ERROR_BYTES: Final = 256 * 1024
+_SLICE_BYTES: Final = 256 * 1024
+
+log = structlog.get_logger(__name__)
 
 
 class Backend:
@@ -30,7 +39,7 @@ class Backend:
         self.breaker = breaker
         self.silence_seconds = silence_seconds
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -46,7 +55,7 @@ class Backend:
         }
         return Call(self, body, headers)
 
-    async def post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def post(self, body: aiohttp.Payload, headers: dict[str, str]) -> aiohttp.ClientResponse:
         """The response's head. Redirects are not followed: the token is for this host only."""
         return await self._session.post(self.endpoint.chat, data=body, headers=headers, allow_redirects=False)
 
@@ -86,9 +95,27 @@ class Backend:
         if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
             return BackendFault(502, f"the backend's host {self.endpoint.host!r} cannot be found: check BACKEND_URL")
         if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or "connection failed"
+            reason = os.strerror(error.errno) if error.errno else "connection failed"
             return BackendFault(502, f"no connection to the backend at {where} ({reason}): is it running?")
         return BackendFault(502, f"the backend at {where} closed the connection before it answered; try again")
+
+
+class JSONBody(aiohttp.Payload):
+    """A request's body, written in slices: one of many megabytes must not go to the socket in one piece."""
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value, content_type="application/json")
+        self._size = len(value)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body."""
+        view = memoryview(self._value)
+        for start in range(0, len(view), _SLICE_BYTES):
+            await writer.write(view[start : start + _SLICE_BYTES])
 
 
 class Call:
@@ -168,7 +195,7 @@ class Call:
     async def _send(self) -> None:
         backend = self._backend
         try:
-            self._response = await backend.post(self._body, self._headers)
+            self._response = await backend.post(JSONBody(self._body), self._headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise backend.unreachable(error) from None
         if self._response.status != 200:
@@ -184,11 +211,13 @@ class Call:
             return BackendFault(
                 502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
             )
+        body = bytearray()
         try:
-            body = await response.content.read(_ERROR_BYTES)
+            while len(body) < _ERROR_BYTES and (data := await response.content.readany()):
+                body += data
         except (aiohttp.ClientError, OSError, TimeoutError):
-            body = b""
-        return fault_from_response(response.status, response.headers, body)
+            log.debug("error body broke off", status=response.status)
+        return fault_from_response(response.status, response.headers, bytes(body))
 
     def _settle(self, fault: BackendFault) -> None:
         if fault.counts:

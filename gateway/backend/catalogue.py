@@ -1,5 +1,8 @@
 """The backend's models: a list kept fresh, and the way from a client's name to the backend's.
 
+A name is looked up in the user's map first, then in the list: as it is, in any case, without `[1m]`, and without the
+`claude-` that stands before it in the list for clients.
+
 The list is fetched at start, every minute, and when a name is not in it. Backends that want a key for their list are
 asked with the token of a client whose request needs it; tokens are not kept. A backend without a list takes any name.
 """
@@ -14,6 +17,7 @@ import structlog
 
 from gateway.anthropic.errors import ApiError
 from gateway.backend.adapter import Backend
+from gateway.backend.model_map import ModelMap
 from gateway.backend.profiles import profile_for_host, profile_for_owner
 from gateway.openai.models import Model
 from gateway.openai.profile import GENERIC, Profile
@@ -25,6 +29,9 @@ _MISS_SECONDS: Final = 5.0
 _NAMES_SHOWN: Final = 20
 # Claude Code's mark for a long context; the client cuts it off itself, other clients may not
 _LONG_CONTEXT: Final = "[1m]"
+# Claude Code shows only models whose id says "claude" or "anthropic" (research/claude-code.md, section 3.1)
+_ALIAS: Final = "claude-"
+_SHOWN: Final = ("claude", "anthropic")
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +39,18 @@ log = structlog.get_logger(__name__)
 class Catalogue:
     """The models of one backend."""
 
-    def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        model_map: ModelMap | None = None,
+        profile: Profile | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`profile` is the one that the user chose; without it the host's name and the list tell."""
         self._backend = backend
+        self._map = model_map or ModelMap()
+        self._profile = profile or profile_for_host(backend.endpoint.host)
         self._clock = clock
         self._models: dict[str, Model] = {}
         self._by_lower_case: dict[str, Model] = {}
@@ -65,10 +82,11 @@ class Catalogue:
             await asyncio.wait(self._tasks)
 
     async def resolve(self, name: str, token: str | None) -> Model:
-        """The backend's model for a client's name: as it is, in any case, or without `[1m]`.
+        """The backend's model for a client's name.
 
         Raises ApiError 404, its message naming the nearest and the available models.
         """
+        name = self._map.target(name) or name
         model = self.find(name)
         if model is None and self._clock() - self._asked_at >= (_MISS_SECONDS if self._loaded else REFRESH_SECONDS):
             await self._refresh(token)
@@ -79,7 +97,7 @@ class Catalogue:
                 self._run(self._refresh(token))
             return model
         if not self._models:
-            return Model(id=name.removesuffix(_LONG_CONTEXT))
+            return Model(id=_bare(name))
         raise self._unknown(name)
 
     async def listed(self, token: str | None) -> list[Model]:
@@ -90,14 +108,14 @@ class Catalogue:
 
     def find(self, name: str) -> Model | None:
         """The model of this name in the list as it is now."""
-        for candidate in (name, name.removesuffix(_LONG_CONTEXT)):
+        for candidate in (name, _bare(name), _bare(name).lower().removeprefix(_ALIAS)):
             if model := self._models.get(candidate) or self._by_lower_case.get(candidate.lower()):
                 return model
         return None
 
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model."""
-        return profile_for_host(self._backend.endpoint.host) or profile_for_owner(model.owned_by) or GENERIC
+        return self._profile or profile_for_owner(model.owned_by) or GENERIC
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="model list")
@@ -139,3 +157,12 @@ class Catalogue:
         shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         return ApiError(404, f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}.")
+
+
+def alias(model_id: str) -> str | None:
+    """The id under which Claude Code's picker shows a model; None for one that it shows as it is."""
+    return None if any(word in model_id.lower() for word in _SHOWN) else f"{_ALIAS}{model_id}"
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(_LONG_CONTEXT)

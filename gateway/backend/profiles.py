@@ -8,8 +8,6 @@ from typing import Final
 
 from gateway.openai.profile import GENERIC, Profile
 
-_EFFORTS: Final = ("minimal", "low", "medium", "high")
-
 PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
     for profile in (
@@ -18,9 +16,20 @@ PROFILES: Final[dict[str, Profile]] = {
         Profile(name="sglang"),
         Profile(name="llama.cpp"),
         Profile(name="chutes"),
-        Profile(name="ollama", thinking_control="reasoning_effort", efforts=("low", "medium", "high")),
-        Profile(name="openrouter", thinking_control="reasoning", reasoning_field="reasoning"),
-        Profile(name="deepseek", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
+        # no efforts: a model that cannot think answers 400 to them, and one that can thinks without being told
+        Profile(name="ollama", thinking_control="reasoning_effort", reasoning_field="reasoning"),
+        Profile(
+            name="openrouter",
+            thinking_control="reasoning",
+            efforts=("minimal", "low", "medium", "high", "xhigh"),
+            reasoning_field="reasoning",
+        ),
+        # its response_format knows no schema: "This response_format type is unavailable now"
+        Profile(
+            name="deepseek",
+            thinking_control="thinking",
+            drops=frozenset({"top_k", "parallel_tool_calls", "response_format"}),
+        ),
         Profile(name="moonshot", thinking_control="thinking", drops=frozenset({"top_k"})),
         Profile(name="zai", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
         Profile(name="dashscope", thinking_control="enable_thinking"),
@@ -39,10 +48,10 @@ PROFILES: Final[dict[str, Profile]] = {
             reasoning_field=None,
             drops=frozenset({"top_k", "parallel_tool_calls"}),
         ),
+        # no efforts: gpt-4.1 and gpt-4o answer 400 to them, and clients send one with every request
         Profile(
             name="openai",
             thinking_control="none",
-            efforts=_EFFORTS,
             reasoning_field=None,
             max_tokens_field="max_completion_tokens",
             drops=frozenset({"top_k"}),

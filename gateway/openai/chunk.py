@@ -4,11 +4,12 @@ The schema names what is read and types loosely what backends disagree on (peers
 number, a text or nothing; `content` as a string, a list of parts or null; `arguments` as text or an object.
 """
 
-import json
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from gateway.openai import lenient
 
 
 class MalformedChunk(Exception):
@@ -99,54 +100,13 @@ def decode_chunk(data: bytes) -> Chunk:
 
 
 def _decode_leniently(data: bytes) -> Chunk:
-    """The way for chunks that are odd but readable: wrong types are dropped where they stand, NaN and halves of
-    surrogate pairs are let through.
-    """
+    """The way for chunks that are odd but readable."""
     try:
-        value = json.loads(data.decode("utf-8", "replace"))
+        value = lenient.parse(data)
+        if isinstance(value, list) and value:
+            value = value[0]  # Gemini puts an error into a list
+        if isinstance(value, dict):
+            return lenient.fit(value, Chunk)
     except (ValueError, RecursionError):
-        raise MalformedChunk(_excerpt(data)) from None
-    if not isinstance(value, dict):
-        raise MalformedChunk(_excerpt(data))
-    chunk: Chunk = _fit(value, Chunk)
-    return chunk
-
-
-def _fit(value: dict[str, Any], shape: type[Any]) -> Any:
-    fields: dict[str, Any] = {}
-    for field in msgspec.structs.fields(shape):
-        given = value.get(field.name)
-        if given is None:
-            continue
-        given = _repaired(given)
-        try:
-            fields[field.name] = msgspec.convert(given, field.type, strict=False)
-        except msgspec.ValidationError:
-            fields[field.name] = _fit_nested(given, field.type)
-    return shape(**fields)
-
-
-def _fit_nested(value: Any, annotation: Any) -> Any:
-    """`value` as the struct, or the list of structs, that `annotation` (optional) asks for; else None."""
-    for wanted in getattr(annotation, "__args__", ()):
-        items = getattr(wanted, "__args__", None)
-        if isinstance(value, dict) and isinstance(wanted, type) and issubclass(wanted, Struct):
-            return _fit(value, wanted)
-        if isinstance(value, list) and items:
-            return [_fit(item, items[0]) for item in value if isinstance(item, dict)]
-    return None
-
-
-def _repaired(value: Any) -> Any:
-    """Halves of surrogate pairs become U+FFFD: they cannot be written as UTF-8."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_repaired(key): _repaired(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_repaired(item) for item in value]
-    return value
-
-
-def _excerpt(data: bytes) -> str:
-    return repr(data[:80].decode("utf-8", "replace"))
+        pass
+    raise MalformedChunk(repr(data[:80].decode("utf-8", "replace")))

@@ -1,9 +1,13 @@
-"""Error bodies of backends, in all the forms that they take (peers.md, sections 4.1 and 4.2)."""
+"""Error bodies of backends, in all the forms that they take (peers.md, sections 4.1 to 4.3)."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+
+from gateway.openai import lenient
+
+_NO_MESSAGE: Final = "no message"
 
 
 class ErrorBody(Struct):
@@ -19,56 +23,89 @@ def read_error(body: bytes) -> ErrorBody:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _from_text(body)
+        try:
+            value = lenient.parse(body)
+        except ValueError:
+            return ErrorBody(message=_words(body.decode("utf-8", "replace")))
     return error_from(value)
 
 
 def error_from(value: Any) -> ErrorBody:
     """The error in a JSON value that was read already."""
+    try:
+        return _error_from(value)
+    except RecursionError:
+        return ErrorBody(message=_NO_MESSAGE)
+
+
+def _error_from(value: Any) -> ErrorBody:
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, str):
-        return ErrorBody(message=value.strip() or "no message")
+        return ErrorBody(message=value.strip() or _NO_MESSAGE)
     if not isinstance(value, dict):
-        return ErrorBody(message="no message")
+        return ErrorBody(message=_NO_MESSAGE)
+    kind, code, message = _text(value.get("type")), _text(value.get("code")), _message(value)
     inner = value.get("error")
-    if isinstance(inner, dict):
-        found = error_from(inner)
-        # OpenRouter hides the provider's own words here
-        metadata = inner.get("metadata")
-        raw = metadata.get("raw") if isinstance(metadata, dict) else None
-        if isinstance(raw, str) and raw.strip():
-            found.message = f"{found.message}: {_inner_message(raw)}"
-        return found
-    if isinstance(inner, str) and inner.strip():
-        return ErrorBody(message=inner.strip(), type=_text(value.get("type")), code=_text(value.get("code")))
-    return ErrorBody(
-        message=_message(value), type=_text(value.get("type")), code=_text(value.get("code"))
-    )
+    if not isinstance(inner, dict | list | str) or not inner:
+        return ErrorBody(message, kind, code)
+    found = _error_from(inner)
+    return ErrorBody(_joined(_with_raw(found.message, inner), message), found.type or kind, found.code or code)
+
+
+def _with_raw(message: str, error: Any) -> str:
+    """`message`, and what the provider behind OpenRouter said: that is hidden in `metadata.raw`."""
+    metadata = error.get("metadata") if isinstance(error, dict) else None
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str) or not raw.strip():
+        return message
+    words = read_error(raw.encode("utf-8", "replace")).message
+    if words == _NO_MESSAGE:
+        words = _words(raw)
+    return _joined(message, words)
+
+
+def _joined(message: str, more: str) -> str:
+    if more in (message, _NO_MESSAGE):
+        return message
+    return more if message == _NO_MESSAGE else f"{message}: {more}"
 
 
 def _message(value: dict[str, Any]) -> str:
     for key in ("message", "detail", "msg", "error_description"):
         said = value.get(key)
-        if isinstance(said, str) and said.strip():
-            return said.strip()
+        if _is_text(said):
+            return str(said).strip()
         if said and not isinstance(said, str):
-            return msgspec.json.encode(said).decode()
-    return "no message"
+            return _in_words(said)
+    return _NO_MESSAGE
 
 
-def _inner_message(raw: str) -> str:
-    found = read_error(raw.encode()).message
-    return raw.strip() if found == "no message" else found
+def _in_words(value: Any) -> str:
+    """What stands in the place of a text: FastAPI's list of `{"loc","msg","input"}`, whose inputs repeat the request;
+    an error once more; or anything, as JSON.
+    """
+    problems = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if said := [_place(item.get("loc")) + item["msg"] for item in problems if _is_text(item.get("msg"))]:
+        return "; ".join(said)
+    if isinstance(value, dict) and (found := _error_from(value).message) != _NO_MESSAGE:
+        return found
+    return msgspec.json.encode(value).decode()
 
 
-def _from_text(body: bytes) -> ErrorBody:
-    text = body.decode("utf-8", "replace").strip()
-    if not text or text[:1] == "<":
-        # a proxy's page: its markup helps nobody
-        return ErrorBody(message="no message")
-    return ErrorBody(message=text[:2000])
+def _place(loc: Any) -> str:
+    return ".".join(map(str, loc)) + ": " if isinstance(loc, list) and loc else ""
+
+
+def _words(text: str) -> str:
+    text = text.strip()
+    # with `<` begins a proxy's page: its markup helps nobody
+    return _NO_MESSAGE if not text or text[0] == "<" else text[:2000]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    return str(value) if isinstance(value, str | int | float) else ""

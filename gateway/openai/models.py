@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.openai import lenient
+
 
 class Architecture(Struct):
     """OpenRouter and llama.cpp: what a model takes."""
@@ -57,16 +59,10 @@ def decode_models(body: bytes) -> list[Model]:
     """
     try:
         value: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = lenient.parse(body)
     entries = value.get("data") if isinstance(value, dict) else value
     if not isinstance(entries, list):
         raise ValueError("no list of models under `data`")
-    models = []
-    for entry in entries:
-        try:
-            models.append(msgspec.convert(entry, Model, strict=False))
-        except msgspec.ValidationError:
-            if isinstance(entry, dict) and isinstance(name := entry.get("id"), str):
-                models.append(Model(id=name))
-    return models
+    named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return [lenient.fit(entry, Model) for entry in named if entry["id"]]

@@ -4,7 +4,8 @@ Rules:
 - Lines end with LF, CRLF or CR and with nothing else: U+2028 and its like are text. An event ends with a blank line,
   or with the stream.
 - Bytes may be cut anywhere, inside a character, a line ending or a BOM: the outcome never depends on it.
-- Every byte is looked at once: a line that is still open is kept in pieces and joined when it ends.
+- Every byte is looked at once: a line that is still open, and an event's data, are kept in pieces and joined when
+  they end.
 
 Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream"; `id` and `retry` mean nothing here.
 """
@@ -27,7 +28,7 @@ class SSEDecoder:
         self._after_cr = False
         self._at_start = True
         self._event = b""
-        self._data: bytes | None = None
+        self._data: list[bytes] = []
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes, in order; those without data are left out, as browsers do."""
@@ -49,9 +50,10 @@ class SSEDecoder:
         for line in lines:
             if line:
                 self._line(line)
-            elif self._data is not None:
-                events.append((self._event, self._data))
-                self._event, self._data = b"", None
+            elif self._data:
+                events.append((self._event, b"\n".join(self._data)))
+                self._event = b""
+                self._data.clear()
             else:
                 self._event, self._at_start = b"", False
         return events
@@ -65,9 +67,8 @@ class SSEDecoder:
             self._at_start = False
             line = line.removeprefix(_BOM)
         if line.startswith(b"data:"):
-            value = line[6:] if line[5:6] == b" " else line[5:]
-            self._data = value if self._data is None else self._data + b"\n" + value
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
         elif line.startswith(b"event:"):
             self._event = line[6:].strip()
         elif line == b"data":
-            self._data = b"" if self._data is None else self._data + b"\n"
+            self._data.append(b"")

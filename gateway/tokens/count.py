@@ -25,9 +25,16 @@ _MOST_KEPT: Final = 50_000
 class TokenCounter:
     """Counts; safe to use from several threads. The vocabulary takes about 0.25 s to load, at the first count."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_kept: int = _MOST_KEPT) -> None:
+        """`most_kept`: of how many texts the counts are kept."""
         self._counts: dict[tuple[int, int], int] = {}
+        self._most_kept = most_kept
         self._lock = threading.Lock()
+
+    @property
+    def kept(self) -> int:
+        """Of how many texts the counts are kept now."""
+        return len(self._counts)
 
     def load(self) -> None:
         """Load the vocabulary ahead of the first count. Raises ValueError if its SHA-256 is wrong."""
@@ -43,8 +50,8 @@ class TokenCounter:
         if count is None:
             count = _count(text)
             with self._lock:
-                if len(self._counts) >= _MOST_KEPT:
-                    for old in list(self._counts)[: _MOST_KEPT // 10]:
+                if len(self._counts) >= self._most_kept:
+                    for old in list(self._counts)[: -(-self._most_kept // 10)]:
                         del self._counts[old]
                 self._counts[key] = count
         return count

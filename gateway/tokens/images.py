@@ -1,7 +1,6 @@
 """Tokens of images, by their size in pixels."""
 
 import base64
-import binascii
 import io
 from typing import Final
 
@@ -24,9 +23,10 @@ def image_tokens(url: str) -> int:
     head = data[:_HEAD_CHARACTERS]
     try:
         width, height = (int(size) for size in imagesize.get(io.BytesIO(base64.b64decode(head[: len(head) // 4 * 4]))))
-    except (binascii.Error, ValueError):
+        if width <= 0 or height <= 0:
+            return _MOST
+        scale = min(1.0, _LONGEST_EDGE / max(width, height))
+        return max(1, min(_MOST, round(width * scale * height * scale / _PIXELS_PER_TOKEN)))
+    except (ValueError, OverflowError):
+        # no base64, no image, or one that claims to be larger than a number can tell
         return _MOST
-    if width <= 0 or height <= 0:
-        return _MOST
-    scale = min(1.0, _LONGEST_EDGE / max(width, height))
-    return max(1, min(_MOST, round(width * scale * height * scale / _PIXELS_PER_TOKEN)))

@@ -1,16 +1,20 @@
 """A backend's answer, bytes in, bytes out: as a stream of Anthropic's events, or as one message."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
 
 from gateway.anthropic.message import MessageWriter
 from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish
-from gateway.openai.chunk import MalformedChunk, decode_chunk
+from gateway.openai.chunk import Chunk, MalformedChunk, decode_chunk
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
-from gateway.translate.errors import fault_from_response, malformed
+from gateway.translate.errors import fault_in_answer, malformed
 from gateway.translate.reducer import Reducer
 
-_DONE = b"[DONE]"
+_DONE: Final = b"[DONE]"
+# what reading and reducing a chunk raise when the backend wrote no chunk, or one that is nested without end
+_UNREADABLE: Final = (MalformedChunk, RecursionError)
 
 
 class StreamTranslator:
@@ -34,38 +38,35 @@ class StreamTranslator:
 
         Raises BackendFault; the frames of what came before the fault are with the writer all the same.
         """
-        for event in self._decoder.feed(data):
-            self._event(event)
+        try:
+            for event in self._decoder.feed(data):
+                self._event(event)
+        except _UNREADABLE as error:
+            raise malformed(str(error)) from None
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""
-        self._chunk(body)
+        _reduce_whole(self._reducer, body)
         self._done = True
 
     def end(self, *, estimated_input: int) -> Finish:
         """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
-        if not self._done:
+        # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
+        with suppress(*_UNREADABLE):
             for event in self._decoder.flush():
                 self._event(event)
         return self._reducer.end(estimated_input=estimated_input, marked=self._done)
 
     def _event(self, event: ServerSentEvent) -> None:
-        name, data = event
-        if self._done or not data.strip():
+        name, data = event[0], event[1].strip()
+        if self._done or not data:
             return
         if data == _DONE:
             self._done = True
         elif name == b"error":
-            raise fault_from_response(500, {}, data)
+            raise fault_in_answer(data)
         else:
-            self._chunk(data)
-
-    def _chunk(self, data: bytes) -> None:
-        try:
-            chunk = decode_chunk(data)
-        except MalformedChunk as error:
-            raise malformed(str(error)) from None
-        self._reducer.chunk(chunk)
+            self._reducer.chunk(_read(data))
 
 
 def translate_message(
@@ -78,12 +79,34 @@ def translate_message(
     stop_sequences: Sequence[str] = (),
 ) -> tuple[bytes, Finish]:
     """A whole JSON answer as a message's JSON, and how it ended. Raises BackendFault."""
-    try:
-        chunk = decode_chunk(body)
-    except MalformedChunk as error:
-        raise malformed(str(error)) from None
     writer = MessageWriter()
     reducer = Reducer(writer, names=names, stop_sequences=stop_sequences)
-    reducer.chunk(chunk)
+    _reduce_whole(reducer, body)
     finish = reducer.end(estimated_input=estimated_input, marked=True)
     return writer.body(message_id, model), finish
+
+
+def _reduce_whole(reducer: Reducer, body: bytes) -> None:
+    """Reduce a JSON body. Raises BackendFault."""
+    try:
+        chunk = _read(body)
+        _number_calls(chunk)
+        reducer.chunk(chunk)
+    except _UNREADABLE as error:
+        raise malformed(str(error)) from None
+
+
+def _read(data: bytes) -> Chunk:
+    """One chunk. Raises BackendFault for one that tells of an error, MalformedChunk for what is none."""
+    chunk = decode_chunk(data)
+    if chunk.is_error:
+        raise fault_in_answer(data)
+    return chunk
+
+
+def _number_calls(chunk: Chunk) -> None:
+    """In a whole message, unlike in pieces of one, each item is a call of its own, whatever its index and id say."""
+    for choice in chunk.choices or ():
+        if choice.message is not None:
+            for number, call in enumerate(choice.message.tool_calls or ()):
+                call.index = number

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.anthropic.errors import ApiError
-from gateway.openai.chunk import Chunk
-from gateway.openai.errors import ErrorBody, error_from, read_error
+from gateway.openai.errors import ErrorBody, read_error
 from gateway.translate.overflow import overflow_message
 
 # Claude Code waits for a `retry-after` of 60 s at most, and gives up at once above that
@@ -30,7 +29,23 @@ _CAPACITY: Final = re.compile(
     r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
 )
 _NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
-_NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|_quota)|insufficient_quota", re.IGNORECASE)
+_NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
+
+# inside an answer, an error's code may be a status; else its type or code in words stands for one
+_STATUS: Final = re.compile("[45][0-9][0-9]")
+_STATUS_OF_WORD: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "BadRequestError": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "NotFoundError": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+    "timeout_error": 504,
+}
 
 
 class BackendFault(ApiError):
@@ -60,18 +75,17 @@ def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     return _fault(status, read_error(body), retry_after(headers))
 
 
-def fault_in_answer(chunk: Chunk) -> BackendFault:
-    """The fault that an error inside a 200 answer tells of; its code, if it is a status, counts as the status."""
-    error = error_from(
-        {"error": chunk.error} if chunk.error else {"message": chunk.message, "detail": chunk.detail}
-    )
-    code = int(error.code) if error.code.isdecimal() else 0
-    return _fault(code if 400 <= code < 600 else 500, error, None)
+def fault_in_answer(data: bytes) -> BackendFault:
+    """The fault that an error inside a 200 answer tells of: a chunk, the data of an `error` event, or a body."""
+    error = read_error(data)
+    if _STATUS.fullmatch(error.code):
+        return _fault(int(error.code), error, None)
+    return _fault(_STATUS_OF_WORD.get(error.code) or _STATUS_OF_WORD.get(error.type) or 500, error, None)
 
 
 def cut_short() -> BackendFault:
-    """The backend's stream ended and nothing said that the answer is whole."""
-    return BackendFault(502, "the backend's stream broke off before the end of the answer; try again")
+    """The backend's answer ended and nothing said that it is whole."""
+    return BackendFault(502, "the backend's answer broke off before its end; try again")
 
 
 def malformed(excerpt: str) -> BackendFault:
@@ -102,7 +116,7 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
         status, counts = 400, False
     elif status in (400, 404) and _NO_MODEL.search(error.message):
         status = 404
-    elif status == 503 or (status == 429 and _CAPACITY.search(error.message)):
+    elif status == 503 or ((status == 429 or status >= 500) and _CAPACITY.search(error.message)):
         status = 529
     elif status == 401:
         message += " (the backend refused the client's token)"

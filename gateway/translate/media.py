@@ -5,15 +5,15 @@ not see) becomes a note in the prompt: the request is not refused, and nothing i
 """
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gateway.anthropic.request import Block, MessagesRequest, Source
 from gateway.openai.request import ImagePart, Part, TextPart
 
 PDF: Final = "application/pdf"
 _BLIND_NOTE: Final = "[image left out: this model does not take images]"
+_ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
 
 # texts of PDF documents by their base64 data, read before translation: that takes long, and translation does not
 Documents = Mapping[str, str]
@@ -38,7 +38,7 @@ def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
         return part
     if source.url:
         return {"type": "image_url", "image_url": {"url": source.url}}
-    return text_part("[image left out: files kept on Anthropic's servers cannot be read here]")
+    return text_part(f"[image left out: {_ELSEWHERE if source.file_id else 'its source is empty'}]")
 
 
 def document_text(block: Block, documents: Documents) -> str:
@@ -67,23 +67,17 @@ def unknown_text(block: Block) -> str:
 def pdf_sources(request: MessagesRequest) -> Iterator[str]:
     """The base64 data of every PDF in the conversation, in order."""
     for message in request.messages:
-        if not isinstance(message.content, str):
-            yield from _pdfs(message.content)
-
-
-def _pdfs(blocks: list[Block]) -> Iterator[str]:
-    for block in blocks:
-        source = block.source
-        if isinstance(block.content, list):
-            yield from _pdfs(block.content)
-        elif block.type == "document" and isinstance(source, Source) and source.data and source.media_type == PDF:
-            yield source.data
+        for block in message.content if isinstance(message.content, list) else ():
+            for item in (block, *(block.content if isinstance(block.content, list) else ())):
+                source = item.source
+                if item.type == "document" and isinstance(source, Source) and source.data and source.media_type == PDF:
+                    yield source.data
 
 
 def _document_body(source: Source, documents: Documents) -> str | None:
     if source.type == "content" or source.content is not None:
         if isinstance(source.content, list):
-            return "\n\n".join(block.text or f"[{block.type}]" for block in source.content)
+            return "\n\n".join(_text_or_note(block) for block in source.content)
         return source.content or ""
     if source.data is None:
         return None
@@ -98,7 +92,7 @@ def _decoded_text(source: Source) -> str | None:
     """Base64 of something that is text after all (`text/csv`, `application/json`), else None."""
     try:
         return base64.b64decode(source.data or "", validate=True).decode()
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
 
 
@@ -108,7 +102,11 @@ def _why(source: Source | str | None) -> str:
     if source.url:
         return f"this gateway fetches no URL ({source.url[:200]})"
     if source.file_id:
-        return "files kept on Anthropic's servers cannot be read here"
+        return _ELSEWHERE
+    if source.data is None:
+        return "its source is empty"
+    if source.media_type == PDF:
+        return "the PDF holds no text that can be read: it is damaged, locked, or only pictures"
     return f"{source.media_type or 'its type'} cannot be read as text"
 
 
@@ -118,16 +116,38 @@ def _named(block: Block) -> str:
 
 def _texts(block: Block) -> str:
     if isinstance(block.content, list):
-        return "\n".join(part.text for part in block.content if part.text)
+        return "\n".join(filter(None, map(_text_or_note, block.content)))
     return block.content if isinstance(block.content, str) else ""
+
+
+def _text_or_note(block: Block) -> str:
+    return (block.text or "") if block.type == "text" else unknown_text(block)
+
+
+def compaction_text(block: Block) -> str:
+    """The summary that Anthropic's servers put in place of the conversation before it."""
+    return f"[summary of the conversation so far]\n{_texts(block)}"
 
 
 def server_block_text(block: Block) -> str:
     """What Anthropic's servers did in an imported conversation, as a note with the text that it holds."""
     if block.type in ("server_tool_use", "mcp_tool_use"):
         return f"[{block.name or block.type} was called on the server with {bytes(block.input).decode() or '{}'}]"
-    if isinstance(block.content, str):
-        return f"[{block.type}]\n{block.content}"
-    items = block.content if isinstance(block.content, list) else []
-    lines = [" ".join(part for part in (item.title, item.text) if part) or f"[{item.type}]" for item in items]
-    return "\n".join([f"[{block.type}]", *lines])
+    head = f"[{block.type}: error]" if block.is_error else f"[{block.type}]"
+    return "\n".join(filter(None, (head, *_server_texts(block.content))))
+
+
+def _server_texts(content: str | list[Block] | dict[str, Any] | None) -> Iterator[str]:
+    """A server tool's result: text, items with title and text, or an object, which is an error or a page."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        page = content.get("content")
+        page = page if isinstance(page, dict) else {}
+        source = page.get("source")
+        text = source.get("data") if isinstance(source, dict) and source.get("type") == "text" else None
+        values = (content.get("error_code"), content.get("url"), page.get("title"), text)
+        yield from (value for value in values if isinstance(value, str))
+    else:
+        for item in content or ():
+            yield " ".join(filter(None, (item.title, item.text))) or unknown_text(item)

@@ -3,27 +3,33 @@
 Invariants that chat backends insist on and Anthropic's form does not have:
 - a message with tool calls is followed at once by one `tool` message for each call, in the order of the calls;
 - what the user adds in the same turn comes after all of these;
-- user and assistant take turns: neighbours of one role are merged.
+- user and assistant take turns: neighbours of one role are merged;
+- no message is empty: many backends refuse an assistant without text and calls, and some an empty result.
 Calls without a result and results without a call (a conversation that was interrupted) are repaired, not passed on.
 
 A string and a list of one text block are the same message, and nothing here depends on what comes later in the
 conversation: the messages of one turn are a prefix of those of the next (design.md, "prefix-stable").
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import msgspec
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Block, Message
-from gateway.openai.request import ChatMessage, Part, TextPart, ToolCallParam
+from gateway.openai.request import ChatMessage, FunctionCall, Part, TextPart, ToolCallParam
 from gateway.translate import media
 from gateway.translate.system import inline_system_text
 from gateway.translate.thinking import replayed_thinking
 from gateway.translate.tools import backend_id, backend_name
 
+ReasoningField = Literal["reasoning_content", "reasoning"]
+
 _NO_RESULT: Final = "[no result: the call was interrupted]"
+_EMPTY_RESULT: Final = "[empty result]"
 _UNPARSED: Final = b'{"__unparsedToolInput"'
 
 
@@ -32,37 +38,75 @@ def translate_messages(
     *,
     documents: media.Documents,
     sees_images: bool,
-    reasoning_field: str | None,
+    reasoning_field: ReasoningField | None,
+    missing_thinking: str = "",
 ) -> list[ChatMessage]:
-    """The messages after the system prompt. Raises InvalidRequest for a block without what its type needs."""
-    conversation = _Conversation(documents, sees_images=sees_images, reasoning_field=reasoning_field)
+    """The messages after the system prompt.
+
+    `missing_thinking` stands for the thinking of an assistant turn that has none. Raises InvalidRequest for a block
+    without what its type needs, and for a conversation without any content.
+    """
+    conversation = _Conversation(documents, sees_images, reasoning_field, missing_thinking)
     for number, message in enumerate(messages):
-        blocks = (
-            [Block(type="text", text=message.content)] if isinstance(message.content, str) else message.content
-        )
+        content = message.content
+        blocks = [Block(type="text", text=content)] if isinstance(content, str) else content
         try:
             if message.role == "assistant":
                 conversation.assistant(blocks)
             elif message.role == "system":
-                conversation.system(message.content)
+                conversation.system(content)
             else:
                 conversation.user(blocks)
-        except UnicodeDecodeError:
-            raise InvalidRequest(f"messages.{number}: a tool input is not valid UTF-8") from None
-    return conversation.end()
+        except _BadBlock as error:
+            raise InvalidRequest(f"messages.{number}.content: {error}") from None
+    if chat := conversation.end():
+        return chat
+    raise InvalidRequest("messages: at least one message must have content")
+
+
+class _BadBlock(Exception):
+    """A block lacks what its type needs; the text says what."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call, and its result once that has come."""
+
+    param: ToolCallParam
+    result: str | None = None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """An assistant's turn in the making. `waiting`: calls without a result, by the id that the client gives them."""
+
+    texts: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
+    waiting: dict[str, deque[_Call]] = field(default_factory=dict)
+    answered: bool = False
 
 
 class _Conversation:
-    """Builds the messages; between two assistant turns it holds what belongs to the user's side."""
+    """Builds the messages; holds the last turn of the assistant, and after it what belongs to the user's side, until
+    the assistant's next turn begins.
+    """
 
-    def __init__(self, documents: media.Documents, *, sees_images: bool, reasoning_field: str | None) -> None:
+    def __init__(
+        self,
+        documents: media.Documents,
+        sees_images: bool,
+        reasoning_field: ReasoningField | None,
+        missing_thinking: str,
+    ) -> None:
         self._documents = documents
         self._sees_images = sees_images
         self._reasoning_field = reasoning_field
+        self._missing_thinking = missing_thinking
         self._out: list[ChatMessage] = []
-        self._calls: dict[str, str] = {}  # calls that wait for their result: id to tool name
-        self._results: dict[str, str] = {}
+        self._turn = _Turn()
         self._parts: list[Part] = []
+        self._names: dict[str, str] = {}  # every call so far: the client's id to the tool's name
 
     def user(self, blocks: Sequence[Block]) -> None:
         for block in blocks:
@@ -75,119 +119,112 @@ class _Conversation:
         if text := inline_system_text(content):
             self._parts.append(media.text_part(text))
 
-    def assistant(self, blocks: list[Block]) -> None:
-        self._flush_user_side()
-        texts = []
-        calls: list[ToolCallParam] = []
+    def assistant(self, blocks: Sequence[Block]) -> None:
+        if self._parts or self._turn.answered:
+            self._flush()
+        turn = self._turn
         for block in blocks:
             if block.type == "tool_use":
-                calls.append(self._call(block))
-            elif block.type == "text":
-                texts.append(block.text or "")
+                self._call(block)
             elif block.type not in ("thinking", "redacted_thinking"):
-                texts.append(self._foreign_text(block))
-        thinking = replayed_thinking(blocks) if self._reasoning_field else ""
-        text = "\n\n".join(text for text in texts if text)
-        if text or calls or thinking:
-            self._add_assistant(text, calls, thinking)
+                turn.texts.append(self._text(block))
+        turn.thinking.append(replayed_thinking(blocks))
 
     def end(self) -> list[ChatMessage]:
-        self._flush_user_side()
+        self._flush()
+        for message in self._out:
+            if isinstance(message["content"], list):
+                message["content"] = _content(message["content"])
         return self._out
 
-    def _add_assistant(self, text: str, calls: list[ToolCallParam], thinking: str) -> None:
+    def _flush(self) -> None:
+        """Write the turn and the user's side after it."""
+        turn, self._turn = self._turn, _Turn()
+        text = "\n\n".join(filter(None, turn.texts))
+        # a turn of thinking alone is none: backends cut thinking off where an answer follows, and refuse what is left
+        if text or turn.calls:
+            self._out.append(self._assistant_message(turn, text))
+        for call in turn.calls:
+            content = _NO_RESULT if call.result is None else call.result
+            self._out.append({"role": "tool", "tool_call_id": call.param["id"], "content": content})
+        parts, self._parts = self._parts, []
         last = self._out[-1] if self._out else None
-        if last is not None and last["role"] == "assistant":
-            earlier = last["content"] if isinstance(last["content"], str) else ""
-            last["content"] = "\n\n".join(part for part in (earlier, text) if part)
-            message = last
-        else:
-            message = {"role": "assistant", "content": text}
-            self._out.append(message)
-        if thinking and self._reasoning_field == "reasoning":
-            message["reasoning"] = "\n".join(filter(None, (message.get("reasoning"), thinking)))
-        elif thinking:
-            message["reasoning_content"] = "\n".join(filter(None, (message.get("reasoning_content"), thinking)))
-        if calls:
-            message["tool_calls"] = message.get("tool_calls", []) + calls
+        if parts and last is not None and last["role"] == "user" and isinstance(last["content"], list):
+            last["content"] += parts
+        elif parts:
+            self._out.append({"role": "user", "content": parts})
 
-    def _call(self, block: Block) -> ToolCallParam:
+    def _assistant_message(self, turn: _Turn, text: str) -> ChatMessage:
+        message: ChatMessage = {"role": "assistant", "content": text}
+        thinking = "\n".join(filter(None, turn.thinking)) or self._missing_thinking
+        if thinking and self._reasoning_field is not None:
+            message[self._reasoning_field] = thinking
+        if turn.calls:
+            message["tool_calls"] = [call.param for call in turn.calls]
+        return message
+
+    def _call(self, block: Block) -> None:
         if not block.id or not block.name:
-            raise InvalidRequest("a tool_use block needs `id` and `name`")
+            raise _BadBlock("a tool_use block needs `id` and `name`")
         call_id = backend_id(block.id)
-        self._calls[call_id] = block.name
-        return {
-            "id": call_id,
-            "type": "function",
-            "function": {"name": backend_name(block.name), "arguments": _arguments(block)},
-        }
+        if block.id in self._turn.waiting:
+            # two calls of one id could not be told apart
+            call_id = f"{call_id}-{len(self._turn.calls)}"
+        function: FunctionCall = {"name": backend_name(block.name), "arguments": _arguments(block)}
+        call = _Call({"id": call_id, "type": "function", "function": function})
+        self._turn.calls.append(call)
+        self._turn.waiting.setdefault(block.id, deque()).append(call)
+        self._names[block.id] = function["name"]
 
     def _result(self, block: Block) -> None:
         if not block.tool_use_id:
-            raise InvalidRequest("a tool_result block needs `tool_use_id`")
-        call_id = backend_id(block.tool_use_id)
+            raise _BadBlock("a tool_result block needs `tool_use_id`")
         text, images = self._result_content(block)
-        if call_id in self._calls and call_id not in self._results:
-            self._results[call_id] = text
+        if waiting := self._turn.waiting.get(block.tool_use_id):
+            waiting.popleft().result = text
+            self._turn.answered = True
+        elif name := self._names.get(block.tool_use_id):
+            self._parts.append(media.text_part(f"[another result of the call of {name}]\n{text}"))
         else:
-            self._parts.append(
-                media.text_part(f"[result of a tool call that is not in the conversation]\n{text}")
-            )
+            self._parts.append(media.text_part(f"[result of a tool call that is not in the conversation]\n{text}"))
         self._parts += images
 
     def _result_content(self, block: Block) -> tuple[str, list[Part]]:
         """A result's text, and its images: a `tool` message holds text only, so these go to the user's message."""
         texts: list[str] = []
         images: list[Part] = []
-        content = block.content
-        for item in content if isinstance(content, list) else ():
+        for item in _items(block):
             if item.type == "image":
                 part = media.image_part(item.source, sees_images=self._sees_images)
                 if part["type"] == "text":
                     texts.append(part["text"])
                 else:
-                    name = self._calls.get(backend_id(block.tool_use_id or ""), "the tool")
+                    name = self._names.get(block.tool_use_id or "", "a tool")
                     texts.append("[image: in the next user message]")
                     images += [media.text_part(f"[image from the result of {name}]"), part]
-            elif item.type == "tool_reference":
-                texts.append(f"loaded: {item.tool_name}")
             else:
-                texts.append(self._foreign_text(item))
-        if isinstance(content, str):
-            texts.append(content)
-        text = "\n".join(texts)
+                texts.append(self._text(item))
+        text = "\n".join(filter(None, texts)) or _EMPTY_RESULT
         return (f"[tool error] {text}" if block.is_error else text), images
 
     def _user_parts(self, block: Block) -> list[Part]:
-        if block.type == "text":
-            return [media.text_part(block.text)] if block.text else []
         if block.type == "image":
             return [media.image_part(block.source, sees_images=self._sees_images)]
-        return [media.text_part(self._foreign_text(block))]
+        text = self._text(block)
+        return [media.text_part(text)] if text else []
 
-    def _foreign_text(self, block: Block) -> str:
-        render = _RENDERERS.get(block.type)
-        if render is not None:
-            return render(block)
+    def _text(self, block: Block) -> str:
+        """A block as text, whatever it is."""
         if block.type == "document":
             return media.document_text(block, self._documents)
-        return media.unknown_text(block)
-
-    def _flush_user_side(self) -> None:
-        for call_id in self._calls:
-            self._out.append(
-                {"role": "tool", "tool_call_id": call_id, "content": self._results.get(call_id, _NO_RESULT)}
-            )
-        self._calls.clear()
-        self._results.clear()
-        if self._parts:
-            self._out.append({"role": "user", "content": _content(self._parts)})
-            self._parts = []
+        return _RENDERERS.get(block.type, media.unknown_text)(block)
 
 
 _RENDERERS: Final[Mapping[str, Callable[[Block], str]]] = {
     "text": lambda block: block.text or "",
     "search_result": media.search_result_text,
+    "tool_reference": lambda block: f"loaded: {backend_name(block.tool_name or 'a tool')}",
+    "compaction": media.compaction_text,
     "server_tool_use": media.server_block_text,
     "mcp_tool_use": media.server_block_text,
     "mcp_tool_result": media.server_block_text,
@@ -196,12 +233,19 @@ _RENDERERS: Final[Mapping[str, Callable[[Block], str]]] = {
 }
 
 
+def _items(result: Block) -> Sequence[Block]:
+    """The blocks of a result. Raises _BadBlock for an object, which only a server's results may hold."""
+    if isinstance(result.content, dict):
+        raise _BadBlock("the content of a tool_result block must be a string or a list of blocks")
+    if isinstance(result.content, str):
+        return [Block(type="text", text=result.content)]
+    return result.content or ()
+
+
 def _content(parts: list[Part]) -> str | list[Part]:
     """One string where all is text: the form that every chat template takes."""
-    if all(part["type"] == "text" for part in parts):
-        texts: list[TextPart] = [part for part in parts if part["type"] == "text"]
-        return "\n\n".join(part["text"] for part in texts)
-    return list(parts)
+    texts: list[TextPart] = [part for part in parts if part["type"] == "text"]
+    return "\n\n".join(part["text"] for part in texts) if len(texts) == len(parts) else parts
 
 
 def _arguments(block: Block) -> str:
@@ -209,16 +253,20 @@ def _arguments(block: Block) -> str:
     raw = bytes(block.input)
     if raw.startswith(_UNPARSED):
         return _unparsed_arguments(raw)
-    return raw.decode() or "{}"
+    if raw in (b"", b"null"):
+        return "{}"
+    if not raw.startswith(b"{"):
+        raise _BadBlock("`input` of a tool_use block must be an object")
+    return raw.decode()
 
 
 def _unparsed_arguments(raw: bytes) -> str:
-    """The model's own words from `{"__unparsedToolInput":{"raw":…}}`, if they are JSON; else an empty object, since
-    llama.cpp answers 500 to a history with arguments that are not JSON (backends.md, section 4.2).
+    """The model's own words from `{"__unparsedToolInput":{"raw":…}}`, if they are a JSON object; else an empty one,
+    since llama.cpp answers 500 to a history with arguments that are not JSON (backends.md, section 4.2), and
+    templates read the object's items.
     """
     try:
         text = msgspec.json.decode(raw)["__unparsedToolInput"]["raw"]
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError):
+        return str(text) if isinstance(msgspec.json.decode(text), dict) else "{}"
+    except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
         return "{}"
-    return str(text)

@@ -10,7 +10,8 @@ from typing import Final
 
 from gateway.openai.errors import ErrorBody
 
-_N: Final = r"(\d[\d,]*)"
+# bounded, so that no text can make the search slow
+_N: Final = r"(\d[\d,]{0,14})"
 
 # texts that mean an overflow, all in lower case
 _MARKS: Final = (
@@ -21,6 +22,8 @@ _MARKS: Final = (
     "larger than the max context size",
     "model's context length",
     "maximum model length",
+    "maximum input length is",
+    "input too long",
     "exceeds the context window",
     "context window exceeds limit",
     "exceeds the context length",
@@ -62,10 +65,11 @@ _LIMITS: Final = tuple(
         rf"supports up to {_N}",
         rf"(?:token|configured) limit(?: of|:) {_N}",
         rf"exceeds the limit of {_N}",
-        rf"while limit is {_N}",
         rf"context length of only {_N}",
         rf"should be \[1, {_N}",
         rf"must be <= {_N}",
+        rf"maximum (?:model|input) length (?:is|of) {_N}",
+        rf"limit is {_N}",
         rf"> {_N}",
     )
 )
@@ -86,7 +90,11 @@ _INPUTS: Final = tuple(
         rf"Current length is {_N}",
         rf"keep the first {_N}",
         rf"prompt is too long: {_N}",
-        rf"requested (?:about )?{_N} tokens",
+        rf"input too long: {_N}",
+        rf"context limit: {_N} \+",
+        rf"request has {_N} input",
+        rf"prompt \(length {_N}\)",
+        rf"requested {_N} tokens",
     )
 )
 _OUTPUTS: Final = tuple(
@@ -95,8 +103,12 @@ _OUTPUTS: Final = tuple(
         rf"{_N} (?:tokens )?(?:in|for) the (?:completion|output)",
         rf"requested {_N} output tokens",
         rf"{_N} `max_new_tokens`",
+        rf"context limit: \d+ \+ {_N}",
+        rf"is too large: {_N}\.",
     )
 )
+# OpenRouter counts the parts of the input apart
+_INPUT_PARTS: Final = re.compile(rf"{_N} of \w+ input")
 # a lower bound, not a size: the real prompt may be longer (vLLM)
 _AT_LEAST: Final = re.compile(r"at least \d", re.IGNORECASE)
 
@@ -107,7 +119,7 @@ def overflow_message(error: ErrorBody) -> str | None:
     lowered = text.lower()
     if not any(mark in lowered for mark in _MARKS) or _GUARDS.search(text):
         return None
-    limit, prompt, output = _first(_LIMITS, text), _first(_INPUTS, text), _first(_OUTPUTS, text)
+    limit, prompt, output = _first(_LIMITS, text), _prompt(text), _first(_OUTPUTS, text)
     if limit is None:
         return f"prompt is too long ({error.message})"
     if prompt and output and prompt < limit < prompt + output and not _AT_LEAST.search(text):
@@ -116,11 +128,21 @@ def overflow_message(error: ErrorBody) -> str | None:
             "decrease input length or `max_tokens` and try again"
         )
     size = prompt if prompt is not None and prompt > limit else limit + 1
-    return f"prompt is too long: {size} tokens > {limit} maximum ({error.message})"
+    reworded = f"prompt is too long: {size} tokens > {limit} maximum"
+    return reworded if reworded in error.message else f"{reworded} ({error.message})"
+
+
+def _prompt(text: str) -> int | None:
+    parts = _INPUT_PARTS.findall(text)
+    return sum(map(_number, parts)) if parts else _first(_INPUTS, text)
 
 
 def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> int | None:
     for pattern in patterns:
         if match := pattern.search(text):
-            return int(match[1].replace(",", ""))
+            return _number(match[1])
     return None
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", ""))

@@ -1,8 +1,7 @@
 """The text of a PDF."""
 
 import base64
-import binascii
-from typing import Final
+from typing import Any, Final
 
 # far over what a context window holds; a hostile file must not fill the memory
 MAX_PAGES: Final = 2000
@@ -13,8 +12,8 @@ class UnreadablePDF(Exception):
     """Not a PDF, damaged, or locked; the text says which."""
 
 
-def pdf_text(data: str) -> str:
-    """The text of a base64 PDF, page by page. Raises UnreadablePDF.
+def pdf_text(data: str, *, most_pages: int = MAX_PAGES, most_characters: int = MAX_CHARACTERS) -> str:
+    """The text of a base64 PDF, page by page; what was left out of it is said in the text. Raises UnreadablePDF.
 
     Takes milliseconds a page: run it outside the event loop. The reader is native and must be used by one thread at
     a time.
@@ -24,7 +23,7 @@ def pdf_text(data: str) -> str:
 
     try:
         content = base64.b64decode(data, validate=False)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise UnreadablePDF("its data is not base64") from None
     try:
         document = pypdfium2.PdfDocument(content)
@@ -32,15 +31,28 @@ def pdf_text(data: str) -> str:
         raise UnreadablePDF(f"it cannot be opened ({error})") from None
     with document:
         pages = []
-        left = MAX_CHARACTERS
-        for number in range(min(len(document), MAX_PAGES)):
-            page = document[number]
-            text = page.get_textpage().get_text_bounded().replace("\r\n", "\n").strip()[:left]
-            page.close()
+        left = most_characters
+        for number in range(min(len(document), most_pages)):
+            try:
+                text = _page_text(document, number)
+            except pypdfium2.PdfiumError:
+                pages.append(f"[page {number + 1}: damaged]")
+                continue
+            pages.append(f"[page {number + 1}]\n{text[:left]}" if text else f"[page {number + 1}: no text]")
             left -= len(text)
-            pages.append(f"[page {number + 1}]\n{text}")
             if left <= 0:
                 break
-    if left == MAX_CHARACTERS:
-        raise UnreadablePDF("it holds no text, only pictures")
+        if left == most_characters:
+            raise UnreadablePDF("it holds no text that can be read, only pictures")
+        if left < 0 or len(pages) < len(document):
+            pages.append(f"[the document is too long: what follows on page {len(pages)} and after it is left out]")
     return "\n\n".join(pages)
+
+
+def _page_text(document: Any, number: int) -> str:
+    page = document[number]
+    try:
+        text: str = page.get_textpage().get_text_bounded()
+    finally:
+        page.close()
+    return text.replace("\r\n", "\n").strip()

@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
-from gateway.translate.errors import BackendFault, cut_short, fault_in_answer
+from gateway.translate.errors import BackendFault, cut_short
 from gateway.translate.think_tags import ThinkTags
 from gateway.translate.thinking import SIGNATURE
-from gateway.translate.tool_calls import ToolCalls
+from gateway.translate.tool_calls import ToolCalls, says_nothing
 from gateway.translate.usage import translate_usage
 
 # finish reasons seen in the wild (peers.md, section 4.1); any other is a normal end
@@ -69,11 +69,9 @@ class Reducer:
         self._refused = False
 
     def chunk(self, chunk: Chunk) -> None:
-        """Take one chunk. Raises BackendFault if it holds an error."""
-        if chunk.is_error:
-            raise fault_in_answer(chunk)
+        """Take one chunk, which is no error. Raises BackendFault for a finish reason that is one."""
         if chunk.usage is not None:
-            self._usage = chunk.usage
+            self._take_usage(chunk.usage)
         for choice in chunk.choices or ():
             if choice.index not in (0, None, "0"):
                 continue
@@ -81,9 +79,9 @@ class Reducer:
             if delta is not None:
                 self._delta(delta)
             if choice.usage is not None:
-                self._usage = choice.usage
+                self._take_usage(choice.usage)
             if choice.finish_reason:
-                self._finish_reason = str(choice.finish_reason)
+                self._take_finish_reason(str(choice.finish_reason))
             if isinstance(choice.stop_reason, str) and choice.stop_reason in self._stops:
                 self._matched_stop = choice.stop_reason
 
@@ -93,21 +91,21 @@ class Reducer:
         `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
         open block open, when nothing says that the answer is whole.
         """
-        if self._finish_reason in _FAULTS:
-            raise BackendFault(502, f"the backend ended its answer with finish_reason {self._finish_reason!r}")
         self._take_text(self._tags.restart())
-        if self._finish_reason is None and not (marked and (self._any_block or self._tools.any)):
+        empty = not (self._any_block or self._tools.any)
+        if self._finish_reason is None and (empty or not marked):
             raise cut_short()
         self._close()
         self._tools.end()
         self._place_late()
-        if self._blanks and self._blanks_kind == "text" and not self._any_block and not self._tools.any:
-            self._begin("text")
-            self._writer.text(self._blanks)
+        if empty and self._blanks and self._blanks_kind == "text":
+            # blanks are all there is
+            self._write("text", self._blanks)
         self._close()
+        stop_reason = self._stop_reason()
         finish = Finish(
-            stop_reason=self._stop_reason(),
-            stop_sequence=self._matched_stop,
+            stop_reason=stop_reason,
+            stop_sequence=self._matched_stop if stop_reason == "stop_sequence" else None,
             usage=translate_usage(self._usage, estimated_input=estimated_input, characters=self._characters),
         )
         self._writer.finish(finish)
@@ -123,6 +121,18 @@ class Reducer:
         if self._tools.any:
             return "tool_use"
         return "end_turn" if self._matched_stop is None else "stop_sequence"
+
+    def _take_usage(self, usage: Usage) -> None:
+        """Keep the last counts that say something: some backends end with zeros or nothing."""
+        if usage.prompt_tokens or usage.completion_tokens:
+            self._usage = usage
+
+    def _take_finish_reason(self, reason: str) -> None:
+        """Keep the last reason, except that a plain one does not undo one that tells of a limit or a refusal."""
+        if reason in _FAULTS:
+            raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}")
+        if self._finish_reason not in _STOP_REASONS:
+            self._finish_reason = reason
 
     def _delta(self, delta: Delta) -> None:
         if reasoning := delta.reasoning_content or delta.reasoning or delta.reasoning_details:
@@ -141,7 +151,7 @@ class Reducer:
         if delta.tool_calls:
             for call in delta.tool_calls:
                 self._tool_call(call)
-        if delta.function_call is not None:
+        elif delta.function_call is not None:
             self._tool_call(ToolCall(index=0, function=delta.function_call))
 
     def _parts(self, parts: Any) -> None:
@@ -158,8 +168,11 @@ class Reducer:
 
     def _place(self, kind: _Kind, text: str) -> None:
         """Write text of a kind to a block of that kind, opened with the first character that is no blank."""
+        if not text:
+            return
         if self._open == kind:
-            self._emit(kind, text)
+            self._blanks = ""
+            self._write(kind, text)
             return
         if self._blanks_kind != kind:
             self._blanks, self._blanks_kind = "", kind
@@ -171,15 +184,16 @@ class Reducer:
             self._late.append((kind, text))
             return
         self._place_late()
-        self._begin(kind)
-        self._emit(kind, text)
+        self._write(kind, text)
 
     def _place_late(self) -> None:
         late, self._late = self._late, []
         for kind, text in late:
-            self._place(kind, text)
+            self._write(kind, text)
 
-    def _emit(self, kind: _Kind, text: str) -> None:
+    def _write(self, kind: _Kind, text: str) -> None:
+        if self._open != kind:
+            self._begin(kind)
         self._characters += len(text)
         if kind == "text":
             self._writer.text(text)
@@ -203,8 +217,12 @@ class Reducer:
         self._open = None
 
     def _tool_call(self, call: ToolCall) -> None:
+        if says_nothing(call):
+            return
         self._take_text(self._tags.restart())
         self._close()
+        if not self._tools.open:
+            self._blanks = ""
         self._characters += self._tools.add(call)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Format, MessagesRequest
 from gateway.openai.profile import Profile
-from gateway.openai.request import ChatMessage, ChatRequest
+from gateway.openai.request import ChatMessage, ChatRequest, ToolSpec
 from gateway.translate.media import Documents
 from gateway.translate.messages import translate_messages
 from gateway.translate.system import system_text
-from gateway.translate.thinking import thinking_fields
+from gateway.translate.thinking import missing_thinking, thinking_fields
 from gateway.translate.tools import left_out_note, translate_choice, translate_tools
 
 
@@ -29,7 +29,10 @@ def translate_request(
     Raises InvalidRequest.
     """
     tools, left_out = translate_tools(request.tools)
+    response_format = _response_format(request)
     notes = [left_out_note(left_out)] if left_out else []
+    if response_format is not None and "response_format" in profile.drops:
+        notes.append(_format_note(response_format))
     messages: list[ChatMessage] = []
     if system := system_text(request.system, notes):
         messages.append({"role": "system", "content": system})
@@ -38,27 +41,33 @@ def translate_request(
         documents=documents or {},
         sees_images=sees_images,
         reasoning_field=profile.reasoning_field,
+        missing_thinking=missing_thinking(request, profile),
     )
     chat: ChatRequest = {"model": model, "messages": messages}
-    if tools:
-        chat["tools"] = tools
-        if (choice := translate_choice(request.tool_choice, tools)) is not None:
-            chat["tool_choice"] = choice
-        if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
-            chat["parallel_tool_calls"] = False
+    chat |= _tool_fields(request, tools)
     chat |= _sampling(request, profile, context_window)
-    if format_ := _response_format(request):
-        chat["response_format"] = format_
+    if response_format is not None:
+        chat["response_format"] = response_format
+    chat["stream"] = bool(request.stream)
     if request.stream:
-        chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
-    else:
-        chat["stream"] = False
     extra: dict[str, Any] = thinking_fields(request, profile)
     fields = {**chat, **extra}
     for name in profile.drops:
         fields.pop(name, None)
     return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
+
+
+def _tool_fields(request: MessagesRequest, tools: list[ToolSpec]) -> ChatRequest:
+    """Nothing at all without tools: an empty list, and a choice among none, are refused by OpenAI and vLLM."""
+    fields: ChatRequest = {}
+    if tools:
+        fields["tools"] = tools
+        if (choice := translate_choice(request.tool_choice, tools)) is not None:
+            fields["tool_choice"] = choice
+        if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
+            fields["parallel_tool_calls"] = False
+    return fields
 
 
 def _sampling(request: MessagesRequest, profile: Profile, context_window: int | None) -> ChatRequest:
@@ -83,6 +92,12 @@ def _response_format(request: MessagesRequest) -> dict[str, Any] | None:
     wanted = wanted or request.output_format
     if wanted is None or wanted.type != "json_schema":
         return None
-    if not bytes(wanted.schema):
+    if bytes(wanted.schema) in (b"", b"null"):
         raise InvalidRequest("output_config.format.schema: Field required")
     return {"type": "json_schema", "json_schema": {"name": "response", "schema": wanted.schema}}
+
+
+def _format_note(response_format: dict[str, Any]) -> str:
+    """The wanted form in words, for a backend that cannot be held to a schema."""
+    schema = bytes(response_format["json_schema"]["schema"]).decode()
+    return f"Answer with JSON that fits this JSON schema, and with nothing else: {schema}"

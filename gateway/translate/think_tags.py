@@ -16,12 +16,13 @@ Piece = tuple[bool, str]
 class ThinkTags:
     """Splits text into thinking and text as it comes."""
 
-    __slots__ = ("_at_start", "_held", "_inside")
+    __slots__ = ("_at_start", "_behind_tag", "_held", "_inside")
 
     def __init__(self) -> None:
         self._held = ""
         self._at_start = True
         self._inside = False
+        self._behind_tag = False
 
     def split(self, text: str) -> list[Piece]:
         """The pieces that are clear once `text` has come."""
@@ -36,17 +37,23 @@ class ThinkTags:
     def restart(self) -> list[Piece]:
         """Something else comes between: what was held back, as what it is; then text begins anew."""
         held = [(self._inside, self._held)] if self._held else []
-        self._held, self._at_start, self._inside = "", True, False
+        self._held, self._at_start, self._inside, self._behind_tag = "", True, False, False
         return held
 
     def _split_start(self, text: str) -> list[Piece]:
+        if self._behind_tag:
+            # line ends behind a tag belong to it
+            text = text.lstrip("\n")
+            self._behind_tag = not text
         start = text.lstrip()
+        blanks = text[: len(text) - len(start)]
+        pieces = [(False, blanks)] if blanks else []
         if start.startswith(_OPEN):
             self._inside = True
-            return self._split_inside(start[len(_OPEN) :])
+            return pieces + self._split_inside(start[len(_OPEN) :])
         if _OPEN.startswith(start):
-            self._held = text
-            return []
+            self._held = start
+            return pieces
         self._at_start = False
         return [(False, text)]
 
@@ -56,9 +63,9 @@ class ThinkTags:
             keep = _overlap(text)
             thinking, self._held = text[: len(text) - keep], text[len(text) - keep :]
             return [(True, thinking)] if thinking else []
-        self._inside, self._at_start = False, True
+        self._inside, self._at_start, self._behind_tag = False, True, True
         pieces = [(True, thinking)] if thinking else []
-        return pieces + self._split_start(rest.lstrip("\n"))
+        return pieces + self._split_start(rest)
 
 
 def _overlap(text: str) -> int:

@@ -1,5 +1,6 @@
 """Thinking: its switch on the way to the backend, its history, and the mark that it came from here."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gateway.anthropic.request import Block, MessagesRequest
@@ -12,6 +13,8 @@ SIGNATURE: Final = "claude-gateway"
 _EFFORT_ORDER: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 # token budgets as efforts, for backends that know only these
 _BUDGET_EFFORTS: Final = ((2048, "low"), (8192, "medium"))
+# Kimi takes an empty text for a missing one
+_NO_THINKING: Final = " "
 
 
 def thinking_wanted(request: MessagesRequest) -> bool:
@@ -22,42 +25,48 @@ def thinking_wanted(request: MessagesRequest) -> bool:
 
 
 def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any]:
-    """The request fields that set the backend's thinking, in its own terms."""
+    """The request fields that set the backend's thinking, in its own terms.
+
+    Left out where a model without the ability, or without the choice, would refuse the field: what such a backend
+    does on its own is better than an error.
+    """
     wanted = thinking_wanted(request)
     effort = _effort(request, profile) if wanted else None
-    fields: dict[str, Any] = {}
     match profile.thinking_control:
         case "chat_template_kwargs":
-            fields["chat_template_kwargs"] = {"enable_thinking": wanted}
+            # templates know one name or the other: Qwen and GLM the first, DeepSeek, Granite and Kimi the second
+            return {"chat_template_kwargs": {"enable_thinking": wanted, "thinking": wanted}}
         case "enable_thinking":
-            fields["enable_thinking"] = wanted
+            return {"enable_thinking": wanted}
         case "thinking":
-            fields["thinking"] = {"type": "enabled" if wanted else "disabled"}
+            return {"thinking": {"type": "enabled" if wanted else "disabled"}}
         case "reasoning":
-            fields["reasoning"] = _reasoning(request, wanted=wanted)
-        case "reasoning_effort":
-            fields["reasoning_effort"] = (effort or "medium") if wanted else "none"
-        case "none" if effort:
-            fields["reasoning_effort"] = effort
-        case "none":
-            pass
-    return fields
+            # off cannot be asked for: models that always think answer 400 to it ("Reasoning is mandatory")
+            return {"reasoning": _reasoning(request, effort)} if wanted else {}
+        case "reasoning_effort" if not wanted:
+            return {"reasoning_effort": "none"}
+        case _:
+            return {"reasoning_effort": effort} if effort else {}
 
 
-def replayed_thinking(blocks: list[Block]) -> str:
+def replayed_thinking(blocks: Sequence[Block]) -> str:
     """The thinking of an assistant turn as one text. Redacted thinking holds nothing that can be read."""
     return "\n".join(block.thinking for block in blocks if block.type == "thinking" and block.thinking)
 
 
-def _reasoning(request: MessagesRequest, *, wanted: bool) -> dict[str, Any]:
-    if not wanted or request.thinking is None:
-        return {"enabled": False}
-    if request.thinking.budget_tokens:
+def missing_thinking(request: MessagesRequest, profile: Profile) -> str:
+    """What stands for the thinking of an assistant turn that has none; empty where it may be missing.
+
+    The backends with a `thinking` object (DeepSeek, Kimi) answer 400 to a history in which a turn lacks it, as long
+    as thinking is on (peers.md, section 3, 20): a turn of another model, or one in which the model did not think.
+    """
+    return _NO_THINKING if profile.thinking_control == "thinking" and thinking_wanted(request) else ""
+
+
+def _reasoning(request: MessagesRequest, effort: str | None) -> dict[str, Any]:
+    if request.thinking is not None and request.thinking.budget_tokens:
         return {"max_tokens": request.thinking.budget_tokens}
-    effort = request.output_config.effort if request.output_config else None
-    if effort in ("low", "medium", "high"):
-        return {"effort": effort}
-    return {"effort": "high"} if effort else {"enabled": True}
+    return {"effort": effort} if effort else {"enabled": True}
 
 
 def _effort(request: MessagesRequest, profile: Profile) -> str | None:

@@ -1,20 +1,23 @@
 """Tool calls put together from the pieces that backends stream.
 
 Clients take one block at a time, backends may send calls interleaved, and disagree on every detail of a piece
-(peers.md, section 4.1): the index may be missing, always 0, or a text; the id late, repeated or empty; the name whole,
-repeated, in fragments or late; the arguments text, an object, null, or `{}` before the real ones come. So:
+(peers.md, section 4.1): the index may be missing, always 0, or a text; the id late, repeated, new with each piece, or
+empty; the name whole, repeated, in fragments or late; the arguments text, an object, null, or `{}` before the real
+ones come. So:
 
 - the first call that is not done is live: its arguments go out as they come;
 - pieces of other calls are kept, and go out in order as the calls before them end;
 - a call starts once its first arguments come (its name is then whole) and ends once its arguments are whole and
-  something else follows, or with the answer.
+  something else follows, or with the answer; what comes for a call that has ended is no part of it.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
+from gateway.anthropic.message import tool_input
 from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.ids import new_tool_use_id
@@ -22,53 +25,112 @@ from gateway.translate.tools import client_id
 
 # an argument piece that may be a placeholder for the real ones, or all there is
 _EMPTY_OBJECT = "{}"
+# digits of an index in text; int() has a limit of its own, far above
+_INDEX_DIGITS = 9
+
+
+class _Piece(Struct, frozen=True, gc=False):
+    """What one delta says of a call; empty where it says nothing."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
 
 
 class _Call:
     """One call in the making."""
 
-    __slots__ = ("arguments", "id", "name", "sent", "started")
+    __slots__ = ("_whole", "arguments", "done", "id", "name", "next_name", "sent", "started")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.id = ""
-        self.name = ""
+        self.name = name
+        self.next_name = ""  # came behind whole arguments
         self.arguments: list[str] = []
         self.sent = 0  # pieces of the arguments that went out
         self.started = False
+        self.done = False
+        self._whole: bool | None = None  # None: not known since the last piece
 
-    def add_name(self, name: str) -> None:
-        """A name comes whole, whole again with each piece, or in fragments."""
-        if not self.started and name != self.name:
-            self.name = name if name.startswith(self.name) else self.name + name
+    def take(self, piece: _Piece) -> None:
+        """Add a piece of this call."""
+        self.id = self.id or piece.id
+        if piece.name:
+            self._take_name(piece)
+        if piece.arguments and not self.done:
+            self._take_arguments(piece.arguments)
 
-    def add_arguments(self, text: str) -> None:
-        if self.arguments == [_EMPTY_OBJECT] and not self.started:
-            self.arguments.clear()
-        self.arguments.append(text)
+    def ends_before(self, piece: _Piece) -> bool:
+        """Whether `piece`, which by its index, its id or its place could belong to this call, opens the next one.
+
+        Another id with a name does, except within arguments of the same tool at the same index: some backends give
+        each piece a new id. Whole arguments end with the next id, the next name, or the next arguments behind a name.
+        """
+        if not (piece.id or piece.name or self.next_name):
+            return False
+        other_id = bool(piece.id and self.id and piece.id != self.id)
+        other_name = bool(piece.name and self.name and piece.name != self.name)
+        if other_id and (other_name or (piece.name and piece.index is None)):
+            return True
+        if not self.is_whole():
+            return False
+        if other_name:
+            return True
+        if not piece.arguments.strip():
+            return other_id and bool(piece.name)
+        same_id = bool(piece.id) and piece.id == self.id
+        return bool(other_id or piece.name or self.next_name) and not (same_id and self._holds_placeholder())
+
+    def is_ready(self) -> bool:
+        """Whether the call can start: a name without an object's beginning, and a lone `{}`, wait for more."""
+        return self.started or bool(self.name and self.begins_object() and not self._holds_placeholder())
+
+    def begins_object(self) -> bool:
+        """Whether the arguments are an object as far as they came."""
+        return bool(self.arguments) and self.arguments[0].startswith("{")
 
     def is_whole(self) -> bool:
-        """Whether the arguments are a complete JSON value."""
-        text = "".join(self.arguments)
-        if not text.rstrip().endswith("}"):
-            return False
-        try:
-            msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return False
-        return True
+        """Whether the arguments are a complete JSON object."""
+        if self._whole is None:
+            self._whole = self.begins_object() and _is_json(self.arguments)
+        return self._whole
+
+    def _take_name(self, piece: _Piece) -> None:
+        """A name comes whole, whole again with each piece, or in fragments."""
+        name = piece.name
+        if not self.started and name != self.name:
+            self.name = name if name.startswith(self.name) else self.name + name
+        elif not piece.arguments and self.is_whole():
+            # the last of many repetitions, or the name of a next call of the same tool: its arguments will tell
+            self.next_name = name
+
+    def _take_arguments(self, text: str) -> None:
+        if not self.arguments or self._holds_placeholder():
+            # SDKs cannot read a first delta that is blank
+            text = text.lstrip()
+            if not text:
+                return
+            self.arguments.clear()
+        self.arguments.append(text)
+        self._whole = None
+
+    def _holds_placeholder(self) -> bool:
+        return not self.started and self.arguments == [_EMPTY_OBJECT]
 
 
 class ToolCalls:
     """All calls of one answer, written to `writer` in order."""
 
-    __slots__ = ("_by_index", "_done", "_ids", "_names", "_queue", "_writer")
+    __slots__ = ("_done", "_ids", "_known", "_last", "_names", "_queue", "_writer")
 
     def __init__(self, writer: BlockWriter, names: Mapping[str, str]) -> None:
         """`names` maps shortened tool names back to the client's."""
         self._writer = writer
         self._names = names
         self._queue: list[_Call] = []  # calls that are not done; the first is the live one
-        self._by_index: dict[int, _Call] = {}
+        self._known: dict[int | str, _Call] = {}  # by index, and by id where there is no index
+        self._last: _Call | None = None
         self._ids: set[str] = set()
         self._done = 0
 
@@ -82,28 +144,17 @@ class ToolCalls:
         """Whether the answer holds a call."""
         return self._done > 0 or bool(self._queue)
 
-    def add(self, piece: ToolCall) -> int:
+    def add(self, delta: ToolCall) -> int:
         """Take one piece. Returns how many characters of arguments it held."""
-        function = piece.function or Function()
-        name = function.name if isinstance(function.name, str) else ""
-        arguments = _as_text(function.arguments)
-        call_id = piece.id if isinstance(piece.id, str) else ""
-        call = self._find(_as_index(piece.index), call_id, name, arguments)
-        call.id = call.id or call_id
-        if name:
-            call.add_name(name)
-        if arguments:
-            call.add_arguments(arguments)
-        while self._queue and self._queue[0] is not call and self._queue[0].is_whole():
-            self._end_live()
-        if self._queue and self._queue[0] is call:
-            self._send(call)
-        return len(arguments)
+        piece = _piece(delta)
+        call = self._find(piece)
+        call.take(piece)
+        self._advance(call)
+        return len(piece.arguments)
 
     def settle(self) -> bool:
-        """Something else than a call follows: end the live call if it is whole. Returns whether none is open."""
-        while self._queue and self._queue[0].is_whole():
-            self._end_live()
+        """Something else than a call follows: end the calls that are whole. Returns whether none is open."""
+        self._advance(None)
         return not self._queue
 
     def end(self) -> None:
@@ -111,84 +162,103 @@ class ToolCalls:
         while self._queue:
             self._end_live()
 
-    def _find(self, index: int | None, call_id: str, name: str, arguments: str) -> _Call:
+    def _find(self, piece: _Piece) -> _Call:
         """The call that a piece belongs to; a new one where it opens a call."""
-        if index is not None:
-            call = self._by_index.get(index)
-            if call is None or _opens_another(call, call_id, name, arguments):
-                call = self._by_index[index] = self._new()
-            return call
-        for call in reversed(self._queue):
-            if call_id and call.id == call_id:
-                return call
-        last = self._queue[-1] if self._queue else None
-        if last is None or _opens_another(last, call_id, name, arguments):
-            return self._new()
-        return last
+        key = piece.id if piece.index is None else piece.index
+        call = self._known.get(key, self._last if piece.index is None else None)
+        if call is None:
+            call = self._new("")
+        elif call.ends_before(piece):
+            call = self._new("" if piece.name else call.next_name)
+        if key != "":
+            self._known[key] = call
+        self._last = call
+        return call
 
-    def _new(self) -> _Call:
-        call = _Call()
+    def _new(self, name: str) -> _Call:
+        call = _Call(name)
         self._queue.append(call)
         return call
 
+    def _advance(self, current: _Call | None) -> None:
+        """End the calls that are whole and in front of `current`; write what came of the one that is then live."""
+        while self._queue and self._queue[0] is not current and self._queue[0].is_whole():
+            self._end_live()
+        if self._queue and self._queue[0].is_ready():
+            self._send(self._queue[0])
+
     def _send(self, call: _Call) -> None:
-        """Write what came of the live call; a name without arguments, and a lone `{}`, wait for more."""
-        if not call.name or not call.arguments:
-            return
         if not call.started:
-            if call.arguments == [_EMPTY_OBJECT]:
-                return
-            self._start(call)
+            self._writer.begin_tool_use(self._unique_id(call.id), self._names.get(call.name, call.name))
+            call.started = True
         for text in call.arguments[call.sent :]:
             self._writer.input_json(text)
         call.sent = len(call.arguments)
 
-    def _start(self, call: _Call) -> None:
-        self._writer.begin_tool_use(self._unique_id(call.id), self._names.get(call.name, call.name))
-        call.started = True
-
     def _end_live(self) -> None:
         call = self._queue.pop(0)
-        if not call.name:
+        call.done = True
+        if call.name:
+            if not call.begins_object():
+                call.arguments = _wrapped("".join(call.arguments))
+            self._send(call)
+            self._writer.end_block()
+            self._done += 1
+        elif call.arguments:
             # a call that names no tool can be no call; what the model wrote stays readable
             self._writer.begin_text()
-            self._writer.text("".join(call.arguments) or _EMPTY_OBJECT)
+            self._writer.text("".join(call.arguments))
             self._writer.end_block()
-            return
-        if not call.started:
-            self._start(call)
-        for text in call.arguments[call.sent :]:
-            self._writer.input_json(text)
-        self._writer.end_block()
-        self._done += 1
 
     def _unique_id(self, call_id: str) -> str:
         """The backend's id, or a new one where it gave none or gave it twice: clients lose calls of equal ids."""
-        chosen = client_id(call_id) if call_id and call_id not in self._ids else new_tool_use_id()
+        if not call_id or call_id in self._ids:
+            return new_tool_use_id()
         self._ids.add(call_id)
-        return chosen
+        return client_id(call_id)
 
 
-def _opens_another(call: _Call, call_id: str, name: str, arguments: str) -> bool:
-    """Whether a piece that could belong to `call` opens the next one: it has a new id, or a name after whole
-    arguments. A name alone says nothing, since some backends repeat it with each piece.
-    """
-    if not name:
-        return False
-    if call_id and call.id:
-        return call_id != call.id
-    return bool(arguments) and call.is_whole()
+def says_nothing(delta: ToolCall) -> bool:
+    """Whether a piece is padding: no id, no name, no arguments."""
+    function = delta.function
+    return not delta.id and (function is None or (not function.name and function.arguments in (None, "")))
+
+
+def _piece(delta: ToolCall) -> _Piece:
+    function = delta.function or Function()
+    index, call_id, name, arguments = delta.index, delta.id, function.name, function.arguments
+    return _Piece(
+        index if isinstance(index, int) else _as_index(index),
+        call_id if isinstance(call_id, str) else "",
+        name if isinstance(name, str) else "",
+        arguments if isinstance(arguments, str) else _as_text(arguments),
+    )
 
 
 def _as_index(value: Any) -> int | None:
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _INDEX_DIGITS:
         return int(value)
     return None
 
 
 def _as_text(arguments: Any) -> str:
-    if isinstance(arguments, str):
-        return arguments
     return "" if arguments is None else msgspec.json.encode(arguments).decode()
+
+
+def _wrapped(arguments: str) -> list[str]:
+    """Arguments that are no object, as the object that stands for them: SDKs cannot read others piece by piece."""
+    if arguments.strip() in ("", "null"):
+        return []
+    return [msgspec.json.encode(tool_input(arguments)).decode()]
+
+
+def _is_json(pieces: list[str]) -> bool:
+    """Whether the pieces of an object make a whole one; mostly their last character tells that they do not."""
+    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
+    if not last.rstrip().endswith("}"):
+        return False
+    try:
+        msgspec.json.decode("".join(pieces), type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True

@@ -5,7 +5,6 @@ conversation stays the same from turn to turn.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -47,14 +46,15 @@ def client_id(call_id: str) -> str:
 
 
 def backend_id(tool_use_id: str) -> str:
-    """The id that the backend gave this call."""
-    if tool_use_id.startswith(_ENCODED):
-        code = tool_use_id.removeprefix(_ENCODED)
-        try:
-            return base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return tool_use_id
-    return tool_use_id
+    """The id that the backend gave this call. An id that only looks encoded is its own."""
+    if not tool_use_id.startswith(_ENCODED):
+        return tool_use_id
+    code = tool_use_id.removeprefix(_ENCODED)
+    try:
+        call_id = base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)).decode()
+    except ValueError:
+        return tool_use_id
+    return call_id if client_id(call_id) == tool_use_id else tool_use_id
 
 
 def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:
@@ -71,7 +71,7 @@ def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[
             if not tool.type or tool.type == "custom":
                 raise InvalidRequest(f"tools.{number}.name: Field required")
             left_out.append(tool.type)
-        elif tool.type not in (None, "custom") and not bytes(tool.input_schema):
+        elif tool.type not in (None, "custom") and not _has_schema(tool):
             left_out.append(tool.name)
         elif tool.name != _PLACEHOLDER:
             (deferred if tool.defer_loading else kept).append(_spec(tool, tool.name))
@@ -103,8 +103,12 @@ def translate_choice(choice: ToolChoice | None, offered: Sequence[ToolSpec]) -> 
 
 
 def _spec(tool: Tool, name: str) -> ToolSpec:
-    schema = tool.input_schema if bytes(tool.input_schema) else _EMPTY_SCHEMA
+    schema = tool.input_schema if _has_schema(tool) else _EMPTY_SCHEMA
     spec: ToolSpec = {"type": "function", "function": {"name": backend_name(name), "parameters": schema}}
     if tool.description:
         spec["function"]["description"] = tool.description
     return spec
+
+
+def _has_schema(tool: Tool) -> bool:
+    return bytes(tool.input_schema) not in (b"", b"null")

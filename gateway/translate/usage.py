@@ -7,15 +7,20 @@ from gateway.openai.chunk import Usage
 def translate_usage(usage: Usage | None, *, estimated_input: int, characters: int) -> writer.Usage:
     """The counts of an answer. `prompt_tokens` holds the cached tokens, Anthropic's `input_tokens` does not.
 
-    A backend that told nothing gets the estimate of the input, and an output of one token for four characters.
+    What a backend did not count is estimated: the input as given, and an output of one token for four characters.
     """
-    if usage is None:
-        return writer.Usage(input_tokens=estimated_input, output_tokens=-(-characters // 4))
+    usage = usage or Usage()
     details = usage.prompt_tokens_details
-    cached = (details.cached_tokens if details else None) or usage.cached_tokens or usage.prompt_cache_hit_tokens or 0
-    prompt = estimated_input if usage.prompt_tokens is None else usage.prompt_tokens
+    cached = (details.cached_tokens if details else None) or usage.cached_tokens or usage.prompt_cache_hit_tokens
+    prompt = _count(usage.prompt_tokens) or estimated_input
+    read = min(_count(cached), prompt)
     return writer.Usage(
-        input_tokens=max(0, prompt - cached),
-        output_tokens=usage.completion_tokens or 0,
-        cache_read_input_tokens=cached,
+        input_tokens=prompt - read,
+        output_tokens=_count(usage.completion_tokens) or -(-characters // 4),
+        cache_read_input_tokens=read,
     )
+
+
+def _count(tokens: int | None) -> int:
+    """A count, or 0 where the backend gave none (some say -1)."""
+    return max(0, tokens or 0)

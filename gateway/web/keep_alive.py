@@ -12,6 +12,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+
 class LivingStream(Protocol):
     """A stream that can be kept alive."""
 

@@ -6,15 +6,20 @@ from msgspec import UNSET
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.models import ModelInfo, page, timestamp
+from gateway.backend.catalogue import alias
 from gateway.openai.models import Model
 from gateway.web.context import EXCHANGE, GATEWAY
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """A page of models; `limit`, `after_id` and `before_id` as in Anthropic's API."""
+    """A page of models; `limit`, `after_id` and `before_id` as in Anthropic's API.
+
+    Behind the backend's models come the same under the names that Claude Code's picker shows.
+    """
     models = await request.app[GATEWAY].catalogue.listed(request[EXCHANGE].token)
+    aliases = [(shown, model) for model in models if (shown := alias(model.id))]
     answer = page(
-        [_info(model) for model in models],
+        [_info(model) for model in models] + [_info(model, shown) for shown, model in aliases],
         limit=_limit(request.query.get("limit", "20")),
         after_id=request.query.get("after_id"),
         before_id=request.query.get("before_id"),
@@ -34,10 +39,10 @@ def _limit(value: str) -> int:
     return int(value)
 
 
-def _info(model: Model) -> ModelInfo:
+def _info(model: Model, shown: str | None = None) -> ModelInfo:
     top = model.top_provider
     return ModelInfo(
-        id=model.id,
+        id=shown or model.id,
         display_name=model.name or model.id,
         created_at=timestamp(int(model.created or 0)),
         max_input_tokens=model.context_window or UNSET,

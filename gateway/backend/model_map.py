@@ -1,0 +1,43 @@
+"""The user's own names for models: `haiku=small/Model,claude-*=big/Model`.
+
+Claude Code asks for Anthropic's models in sub-agents and side tasks, whatever model the user chose; this maps them to
+the backend's.
+"""
+
+from fnmatch import fnmatchcase
+from typing import Final
+
+from msgspec import Struct
+
+# words for whole families of names
+_FAMILIES: Final = {
+    "haiku": "claude*haiku*",
+    "sonnet": "claude*sonnet*",
+    "opus": "claude*opus*",
+    "default": "claude-*",
+}
+
+
+class ModelMap(Struct, frozen=True):
+    """Patterns in lower case and what they stand for, in the order in which they are tried."""
+
+    rules: tuple[tuple[str, str], ...] = ()
+
+    def target(self, name: str) -> str | None:
+        """The backend's model for a client's name, or None where no pattern fits."""
+        lowered = name.lower()
+        return next((model for pattern, model in self.rules if fnmatchcase(lowered, pattern)), None)
+
+
+def parse_model_map(value: str) -> ModelMap:
+    """Read `pattern=model,…`. A pattern may hold `*` and `?`, or be one of haiku, sonnet, opus, default (any claude-*).
+
+    Raises ValueError, its text saying what is allowed.
+    """
+    rules = []
+    for entry in filter(None, (part.strip() for part in value.split(","))):
+        pattern, equals, model = (part.strip() for part in entry.partition("="))
+        if not (pattern and equals and model):
+            raise ValueError("must be a list such as haiku=small-model,claude-*=big-model")
+        rules.append((_FAMILIES.get(pattern.lower(), pattern.lower()), model))
+    return ModelMap(rules=tuple(rules))

@@ -1,0 +1,74 @@
+"""Reading what backends get nearly right: JSON that is not quite JSON, objects that do not quite fit a schema.
+
+The slow way, for what the strict decoders refuse.
+"""
+
+import json
+import math
+import re
+from typing import Any, Final, TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+Shape = TypeVar("Shape", bound=Struct)
+
+
+def parse(data: bytes) -> Any:
+    """JSON that may hold a BOM, NaN and infinities (which become null), halves of surrogate pairs and bytes that are
+    no UTF-8 (which become U+FFFD). Raises ValueError for anything else, and for JSON that is nested too deeply.
+    """
+    text = data.decode("utf-8-sig", "replace")
+    try:
+        return _repaired(json.loads(text, parse_float=_finite, parse_constant=_finite))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def fit(value: dict[str, Any], shape: type[Shape]) -> Shape:
+    """`value` as a struct. A field of a wrong type is dropped where it stands; the fields beside it stay.
+
+    A required field must be there and right.
+    """
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(shape):
+        given = value.get(field.name)
+        if given is None:
+            continue
+        try:
+            fields[field.name] = msgspec.convert(given, field.type, strict=False)
+        except msgspec.ValidationError:
+            fields[field.name] = _fit_nested(given, field.type)
+    return shape(**fields)
+
+
+def _fit_nested(value: Any, annotation: Any) -> Any:
+    """`value` as the struct, or the list of structs, that `annotation` (optional) asks for; else None."""
+    for wanted in get_args(annotation):
+        if isinstance(value, dict) and _is_struct(wanted):
+            return fit(value, wanted)
+        items = get_args(wanted)
+        if isinstance(value, list) and items and _is_struct(items[0]):
+            return [fit(item, items[0]) for item in value if isinstance(item, dict)]
+    return None
+
+
+def _is_struct(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, Struct)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_repaired(key): _repaired(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_repaired(item) for item in value]
+    return value

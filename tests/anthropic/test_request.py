@@ -1,0 +1,496 @@
+"""Requests: what clients really send, what later clients may send, and what is refused with the place named."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.request import (
+    KNOWN_BLOCKS,
+    Block,
+    Format,
+    Message,
+    MessagesRequest,
+    OutputConfig,
+    Source,
+    Thinking,
+    Tool,
+    ToolChoice,
+    decode_request,
+)
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "claude-code"
+
+fuzz = settings(max_examples=150, deadline=None, database=None)
+
+
+def body(**fields: Any) -> bytes:
+    request = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **fields}
+    return json.dumps({name: value for name, value in request.items() if value is not ...}).encode()
+
+
+def of_blocks(*blocks: Any) -> bytes:
+    return body(messages=[{"role": "user", "content": list(blocks)}])
+
+
+def blocks_of(data: bytes) -> list[Block]:
+    content = decode_request(data).messages[0].content
+    assert isinstance(content, list)
+    return content
+
+
+def refusal(data: bytes, *, counting: bool = False) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        decode_request(data, counting=counting)
+    assert caught.value.status == 400
+    return caught.value.message
+
+
+def raw(request: Any) -> Any:
+    """Structs with their raw fields as text, so that they can be compared."""
+    return msgspec.to_builtins(request, enc_hook=lambda value: bytes(value).decode(), builtin_types=())
+
+
+RECORDED = {path.name: json.loads(path.read_bytes())["body"] for path in sorted(SAMPLES.glob("*.json"))}
+
+
+def test_there_are_recorded_requests() -> None:
+    assert len([recorded for recorded in RECORDED.values() if recorded is not None]) > 12
+
+
+@pytest.mark.parametrize("name", [name for name, recorded in RECORDED.items() if recorded is not None])
+def test_recorded_requests_are_read(name: str) -> None:
+    recorded = RECORDED[name]
+    request = decode_request(json.dumps(recorded).encode(), counting="count-tokens" in name)
+    assert (request.model, request.max_tokens) == (recorded["model"], recorded.get("max_tokens"))
+    assert [message.role for message in request.messages] == [message["role"] for message in recorded["messages"]]
+    for message, sent in zip(request.messages, recorded["messages"], strict=True):
+        if isinstance(message.content, str):
+            assert message.content == sent["content"]
+        else:
+            assert [block.type for block in message.content] == [block["type"] for block in sent["content"]]
+            inputs = [bytes(block.input) for block in message.content if block.type == "tool_use"]
+            assert [json.loads(text) for text in inputs] == [
+                block["input"] for block in sent["content"] if block["type"] == "tool_use"
+            ]
+    tools = request.tools or []
+    assert [tool.name for tool in tools] == [tool["name"] for tool in recorded.get("tools", [])]
+    assert [json.loads(bytes(tool.input_schema) or "null") for tool in tools] == [
+        tool.get("input_schema") for tool in recorded.get("tools", [])
+    ]
+
+
+def test_every_field_is_read() -> None:
+    data = body(
+        system=[{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        tools=[{"name": "f", "description": "d", "input_schema": {"type": "object"}, "defer_loading": True}],
+        tool_choice={"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+        stream=True,
+        stop_sequences=["S"],
+        temperature=1,
+        top_p=0.5,
+        top_k=40,
+        thinking={"type": "enabled", "budget_tokens": 1024, "display": "updates"},
+        output_config={"effort": "high", "format": {"type": "json_schema", "schema": {"a": 1}}},
+        output_format={"type": "json_schema", "schema": {}},
+        metadata={"user_id": "u"},
+        context_management={"edits": []},
+        something_new={"a": [1]},
+    )
+    assert raw(decode_request(data)) == raw(
+        MessagesRequest(
+            model="m",
+            messages=[Message("user", "hi")],
+            max_tokens=9,
+            system=[Block("text", text="s")],
+            tools=[
+                Tool(name="f", description="d", input_schema=msgspec.Raw(b'{"type": "object"}'), defer_loading=True)
+            ],
+            tool_choice=ToolChoice("tool", "f", disable_parallel_tool_use=True),
+            stream=True,
+            stop_sequences=["S"],
+            temperature=1.0,
+            top_p=0.5,
+            top_k=40,
+            thinking=Thinking("enabled", 1024),
+            output_config=OutputConfig("high", Format("json_schema", msgspec.Raw(b'{"a": 1}'))),
+            output_format=Format("json_schema", msgspec.Raw(b"{}")),
+        )
+    )
+
+
+LEGAL: dict[str, bytes] = {
+    "T124 no content and one token": body(messages=[{"role": "user", "content": []}], max_tokens=1),
+    "an empty text": body(messages=[{"role": "user", "content": ""}]),
+    "a system turn at the end": body(messages=[{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]),
+    "a prefill": body(messages=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}]),
+    "nulls": body(
+        system=None, tools=None, tool_choice=None, stream=None, stop_sequences=None, thinking=None, top_k=None
+    ),
+    "output_config on a message": body(messages=[{"role": "user", "content": "a", "output_config": {"effort": "low"}}]),
+    "blanks around": b" \r\n\t" + body() + b"\n",
+    "the last of two equal keys": b'{"model":5,"messages":7,' + body()[1:],
+}
+
+
+@pytest.mark.parametrize("data", LEGAL.values(), ids=LEGAL)
+def test_what_the_api_takes_is_taken(data: bytes) -> None:
+    assert decode_request(data).model == "m"
+
+
+def test_counting_needs_no_max_tokens() -> None:
+    assert decode_request(body(max_tokens=...), counting=True).max_tokens is None
+    assert decode_request(body(max_tokens=0), counting=True).max_tokens == 0
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "no model": (body(model=...), "model: Field required"),
+    "an empty model": (body(model=""), "model: must not be empty"),
+    "model null": (body(model=None), "model: Expected `str`, got `null`"),
+    "no messages": (body(messages=...), "messages: Field required"),
+    "an empty list of messages": (body(messages=[]), "messages: at least one message is required"),
+    "messages as text": (body(messages="hi"), "messages: Expected `array`, got `str`"),
+    "a message as text": (body(messages=["hi"]), "messages.0: Expected `object`, got `str`"),
+    "no max_tokens": (body(max_tokens=...), "max_tokens: Field required"),
+    "max_tokens 0": (body(max_tokens=0), "max_tokens: must be at least 1"),
+    "max_tokens as text": (body(max_tokens="9"), "max_tokens: Expected `int | null`, got `str`"),
+    "max_tokens as a fraction": (body(max_tokens=1.5), "max_tokens: Expected `int | null`, got `float`"),
+    "no role": (body(messages=[{"content": "hi"}]), "messages.0.role: Field required"),
+    "no content": (body(messages=[{"role": "user"}]), "messages.0.content: Field required"),
+    "a role that is none": (
+        body(messages=[{"role": "user", "content": "a"}, {"role": "tool" * 20, "content": "b"}]),
+        f"messages.1.role: Input should be 'user', 'assistant' or 'system', not {('tool' * 10)!r}",
+    ),
+    "content as a number": (
+        body(messages=[{"role": "user", "content": 7}]),
+        "messages.0.content: Expected `str | array`, got `int`",
+    ),
+    "a block as text": (
+        of_blocks({"type": "text", "text": "a"}, "b"),
+        "messages.0.content.1: Expected `object`, got `str`",
+    ),
+    "a block without a type": (of_blocks({"text": "a"}), "messages.0.content.0.type: Field required"),
+    "a type as a number": (of_blocks({"type": 7}), "messages.0.content.0.type: Expected `str`, got `int`"),
+    "a text as a number": (
+        of_blocks({"type": "text", "text": "a"}, {"type": "text", "text": 7}),
+        "messages.0.content.1.text: Expected `str | null`, got `int`",
+    ),
+    "a text as a number beside an unknown block": (
+        of_blocks({"type": "new", "text": []}, {"type": "text", "text": 7}),
+        "messages.0.content.1.text: Expected `str | null`, got `int`",
+    ),
+    "a source as a number": (
+        of_blocks({"type": "image", "source": 7}),
+        "messages.0.content.0.source: Expected `str | object | null`, got `int`",
+    ),
+    "a media type as a number": (
+        of_blocks({"type": "image", "source": {"type": "base64", "media_type": 7}}),
+        "messages.0.content.0.source.media_type: Expected `str | null`, got `int`",
+    ),
+    "a text in a tool result": (
+        of_blocks(
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "new"}, {"type": "text", "text": 7}]}
+        ),
+        "messages.0.content.0.content.1.text: Expected `str | null`, got `int`",
+    ),
+    "a text in a document in a tool result": (
+        of_blocks(
+            {
+                "type": "tool_result",
+                "content": [
+                    {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": 7}]}}
+                ],
+            }
+        ),
+        "messages.0.content.0.content.0.source.content.0.text: Expected `str | null`, got `int`",
+    ),
+    "a number out of range": (
+        of_blocks({"type": "mcp_tool_result", "content": {"a": [0.5]}}).replace(b"0.5", b"1e999"),
+        "messages.0.content.0.content.*.0: Number out of range",
+    ),
+    "system as a number": (body(system=7), "system: Expected `str | array | null`, got `int`"),
+    "a block of system": (
+        body(system=[{"type": "text", "text": 7}]),
+        "system.0.text: Expected `str | null`, got `int`",
+    ),
+    "tools as an object": (body(tools={}), "tools: Expected `array | null`, got `object`"),
+    "a tool's name": (body(tools=[{"name": "a"}, {"name": 7}]), "tools.1.name: Expected `str | null`, got `int`"),
+    "a custom tool's description": (
+        body(tools=[{"type": "custom", "name": "a", "description": 7}]),
+        "tools.0.description: Expected `str | null`, got `int`",
+    ),
+    "a tool as text": (body(tools=["a"]), "tools.0: Expected `object`, got `str`"),
+    "a tool choice as text": (body(tool_choice="auto"), "tool_choice: Expected `object | null`, got `str`"),
+    "a tool choice without a type": (body(tool_choice={}), "tool_choice.type: Field required"),
+    "stream as text": (body(stream="true"), "stream: Expected `bool | null`, got `str`"),
+    "stop sequences as text": (body(stop_sequences="S"), "stop_sequences: Expected `array | null`, got `str`"),
+    "a stop sequence": (body(stop_sequences=["S", 7]), "stop_sequences.1: Expected `str`, got `int`"),
+    "temperature as text": (body(temperature="1"), "temperature: Expected `float | null`, got `str`"),
+    "top_k as a fraction": (body(top_k=1.5), "top_k: Expected `int | null`, got `float`"),
+    "thinking as true": (body(thinking=True), "thinking: Expected `object | null`, got `bool`"),
+    "a budget as text": (
+        body(thinking={"type": "enabled", "budget_tokens": "9"}),
+        "thinking.budget_tokens: Expected `int | null`, got `str`",
+    ),
+    "effort as a number": (body(output_config={"effort": 7}), "output_config.effort: Expected `str | null`, got `int`"),
+    "a format without a type": (body(output_config={"format": {}}), "output_config.format.type: Field required"),
+    "a list": (b"[]", "the request body: Expected `object`, got `array`"),
+    "a text": (b'"hi"', "the request body: Expected `object`, got `str`"),
+    "null": (b"null", "the request body: Expected `object`, got `null`"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_names_the_place(data: bytes, message: str) -> None:
+    assert refusal(data) == message
+
+
+NO_JSON: dict[str, bytes] = {
+    "nothing": b"",
+    "cut": body()[:-5],
+    "two at once": body() + body(),
+    "NaN": body(temperature=0.5).replace(b"0.5", b"NaN"),
+    "NaN in a field that nobody reads": body(x=0.5).replace(b"0.5", b"NaN"),
+    "NaN in an input": of_blocks({"type": "tool_use", "input": {"a": 0.5}}).replace(b"0.5", b"NaN"),
+    "no UTF-8 in a text": body(system="@").replace(b"@", b"\xff"),
+    "no UTF-8 in a field that nobody reads": body(x="@").replace(b"@", b"\xff"),
+    "no UTF-8 in an input": of_blocks({"type": "tool_use", "input": {"a": "@"}}).replace(b"@", b"\xff"),
+    "no UTF-8 in a schema": body(tools=[{"name": "f", "input_schema": {"a": "@"}}]).replace(b"@", b"\xed\xa0\x80"),
+    "UTF-16": body().decode().encode("utf-16"),
+    "a BOM": b"\xef\xbb\xbf" + body(),
+    "a form": b"model=m&max_tokens=9",
+    "an escape that is none": body(x="@").replace(b"@", rb"\x41"),
+}
+
+
+@pytest.mark.parametrize("data", NO_JSON.values(), ids=NO_JSON)
+def test_what_is_no_json_is_refused(data: bytes) -> None:
+    assert refusal(data).startswith("the request body is not valid JSON in UTF-8: ")
+
+
+DEEP: dict[str, bytes] = {
+    "an input": of_blocks({"type": "tool_use", "input": "@"}),
+    "a schema": body(tools=[{"name": "f", "input_schema": "@"}]),
+    "a field that nobody reads": body(x="@"),
+    "an unknown block": of_blocks({"type": "new", "text": 7, "x": "@"}),
+    "a server tool's content": of_blocks({"type": "mcp_tool_result", "content": {"a": "@"}}),
+    "a tool result": of_blocks({"type": "tool_result", "content": "@"}),
+}
+
+
+@pytest.mark.parametrize("data", DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize(
+    ("opened", "closed"), [("[", "]"), ('{"a":', "}"), ('[{"type":"tool_result","content":', "}]")]
+)
+def test_no_depth_is_too_deep_for_a_refusal(data: bytes, opened: str, closed: str) -> None:
+    for depth in (*range(100, 1200, 50), 100_000):
+        nested = opened * depth + '""' + closed * depth
+        assert decoded_or_refused(data.replace(b'"@"', nested.encode()))
+    assert refusal(data.replace(b'"@"', nested.encode())) in (
+        "the request body is nested too deeply",
+        "messages.0.content.0.content.0: Expected `object`, got `array`",
+        "messages.0.content.0.content: Expected `str | array | object | null`, got `int`",
+    )
+
+
+ODD_BLOCKS: list[Any] = [
+    {"type": "new"},
+    {"type": "new", "text": 7, "source": [1], "content": True, "id": {}, "is_error": "x", "tool_name": []},
+    {"type": "new", "content": [{"type": "text", "text": 7}]},
+    {"type": "new", "content": [7]},
+    {"type": "code_execution_tool_result", "content": {"type": "code_execution_result", "stdout": "", "content": []}},
+    {"type": "container_upload", "file_id": "f"},
+    {"type": "compaction", "content": None, "name": 7},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_BLOCKS, ids=json.dumps)
+def test_a_block_of_an_unknown_type_may_hold_anything(odd: Any) -> None:
+    text = {"type": "text", "text": "a"}
+    for data in (
+        of_blocks(text, odd, text),
+        of_blocks({"type": "text", "text": "a", "content": [odd]}),
+        body(system=[text, odd]),
+    ):
+        request = decode_request(data)
+        assert request.model == "m"
+    assert [block.type for block in blocks_of(of_blocks(text, odd, text))] == ["text", odd["type"], "text"]
+    [result] = blocks_of(of_blocks({"type": "tool_result", "tool_use_id": "t", "content": [text, odd]}))
+    assert isinstance(result.content, list)
+    assert (result.tool_use_id, [block.type for block in result.content]) == ("t", ["text", odd["type"]])
+    source = {"type": "content", "content": [odd, text]}
+    [result] = blocks_of(of_blocks({"type": "tool_result", "content": [{"type": "document", "source": source}]}))
+    assert isinstance(result.content, list)
+    assert isinstance(result.content[0].source, Source)
+    assert [block.type for block in result.content[0].source.content or ()] == [odd["type"], "text"]  # type: ignore[union-attr]
+
+
+def test_an_unknown_block_that_fits_keeps_its_fields_beside_one_that_does_not() -> None:
+    fitting = {"type": "new", "title": "t", "text": "a"}
+    assert blocks_of(of_blocks(fitting)) == [Block("new", title="t", text="a")]
+    assert blocks_of(of_blocks(fitting, {"type": "new", "title": 7})) == [
+        Block("new", title="t", text="a"),
+        Block("new"),
+    ]
+
+
+@pytest.mark.parametrize("kind", sorted(KNOWN_BLOCKS))
+def test_a_block_of_a_known_type_must_fit(kind: str) -> None:
+    assert (
+        refusal(of_blocks({"type": kind, "text": 7})) == "messages.0.content.0.text: Expected `str | null`, got `int`"
+    )
+
+
+def test_a_tool_of_an_unknown_type_may_hold_anything() -> None:
+    tools = [
+        {"type": "new_tool", "name": "n", "description": {"a": 1}},
+        {"type": "mcp_toolset", "defer_loading": "no"},
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 8},
+        {"name": "f", "input_schema": {"type": "object"}},
+    ]
+    assert raw(decode_request(body(tools=tools)).tools) == raw(
+        [
+            Tool(type="new_tool"),
+            Tool(type="mcp_toolset"),
+            Tool(name="web_search", type="web_search_20250305"),
+            Tool(name="f", input_schema=msgspec.Raw(b'{"type": "object"}')),
+        ]
+    )
+
+
+@pytest.mark.parametrize("odd", [{"type": "text", "text": ""}, {"type": "new", "text": 7}], ids=["fitting", "reduced"])
+def test_raw_json_stays_as_it_was_written(odd: Any) -> None:
+    written = b'{ "a" : 1.10, "b":123456789012345678901234567890, "c":"\\u00e9\\/", "d":1E400, "a":[ ] }'
+    data = body(
+        messages=[{"role": "assistant", "content": [{"type": "tool_use", "input": "@"}, odd]}],
+        tools=[{"name": "f", "input_schema": "@"}],
+    ).replace(b'"@"', written)
+    assert bytes(blocks_of(data)[0].input) == written
+    assert bytes((decode_request(data).tools or [])[0].input_schema) == written
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"a\ud83d", "a\ufffd"),
+        (r"\ud83db", "\ufffdb"),
+        (r"\uDE00", "\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\u0041", "\ufffdA"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        (r"\\\ud83d\n", "\\\ufffd\n"),
+    ],
+)
+def test_half_of_a_surrogate_pair_costs_only_its_character(written: str, read: str) -> None:
+    """Anthropic's API refuses such a body, and with it each later turn of the conversation that holds the half."""
+    data = body(system="@", x="@").replace(b"@", written.encode())
+    assert decode_request(data).system == read
+    data = of_blocks({"type": "tool_use", "input": {"a": "@"}}, {"type": "new", "text": 7}).replace(
+        b"@", written.encode()
+    )
+    assert json.loads(bytes(blocks_of(data)[0].input)) == {"a": read}
+    assert refusal(data[:-1]) == "the request body is not valid JSON in UTF-8: Input data was truncated"
+
+
+def test_half_of_a_surrogate_pair_does_not_hide_what_is_wrong() -> None:
+    assert refusal(body(stream=7, system="@").replace(b"@", rb"\ud83d")) == "stream: Expected `bool | null`, got `int`"
+
+
+VALID: dict[str, Any] = {
+    "model": "m",
+    "max_tokens": 9,
+    "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "a"}, {"type": "image", "source": {"type": "url", "url": "u"}}],
+        },
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"a": [1]}}]},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t",
+                    "content": [{"type": "text", "text": "r"}, {"type": "new", "x": 1}],
+                    "is_error": False,
+                }
+            ],
+        },
+    ],
+    "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}, {"type": "new"}],
+    "tool_choice": {"type": "tool", "name": "f"},
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {}}},
+    "stop_sequences": ["S"],
+    "temperature": 0.5,
+    "stream": True,
+}
+_NAMES = ["type", "text", "content", "source", "role", "messages", "model", "input", "x"]
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["text", "new", "tool_result", "document", "user", "\ud83d"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path]
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            found += paths_in(item, (*path, key))
+    return found
+
+
+def with_odd(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    if not path:
+        return odd
+    changed = copy.copy(value)
+    changed[path[0]] = with_odd(value[path[0]], path[1:], odd)
+    return changed
+
+
+def decoded_or_refused(data: bytes) -> MessagesRequest | str:
+    try:
+        return decode_request(data)
+    except InvalidRequest as refused:
+        return refused.message
+
+
+@fuzz
+@given(data=st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
+    assert isinstance(decoded_or_refused(data), str)
+
+
+@fuzz
+@given(path=st.sampled_from(paths_in(VALID)), odd=json_values)
+def test_one_odd_value_is_taken_or_refused_with_its_place(path: tuple[Any, ...], odd: Any) -> None:
+    outcome = decoded_or_refused(json.dumps(with_odd(VALID, path, odd)).encode())
+    if isinstance(outcome, str):
+        place = outcome.split(": ", 1)[0].split(".")
+        outer = [str(key) for key in path[: len(place)]]
+        assert place[: len(outer)] == outer or "not valid JSON" in outcome
+    elif path[0] != "messages":
+        assert raw(outcome.messages) == raw(decode_request(json.dumps(VALID).encode()).messages)
+
+
+@fuzz
+@given(at=st.integers(min_value=0), byte=st.binary(min_size=1, max_size=2))
+def test_one_odd_byte_is_taken_or_refused(at: int, byte: bytes) -> None:
+    data = json.dumps(VALID).encode()
+    at %= len(data)
+    assert decoded_or_refused(data[:at] + byte + data[at + 1 :])

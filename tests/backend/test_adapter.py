@@ -1,0 +1,223 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.backend.adapter import Backend, JSONBody
+from gateway.backend.breaker import Breaker, BreakerOpen
+from gateway.backend.endpoint import parse_endpoint
+from gateway.translate.errors import BackendFault
+from tests.conftest import ScriptedBackend, respond, silence, stream
+
+OK = respond(b'{"ok":true}')
+
+
+@pytest.fixture
+async def backend(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
+    breaker = Breaker(enabled=True, fail_max=2, reset_seconds=60)
+    backend = Backend(parse_endpoint(scripted.url), breaker, silence_seconds=0.1)
+    yield backend
+    await backend.close()
+
+
+async def call(backend: Backend) -> bytes:
+    async with backend.chat(b"{}", token="key", stream=True) as answer:
+        return await answer.read_all()
+
+
+async def fault_of(backend: Backend) -> BackendFault:
+    with pytest.raises(BackendFault) as fault:
+        await call(backend)
+    return fault.value
+
+
+async def test_an_answer_is_read_to_its_end(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [stream(b"one", b"two")]
+
+    assert await call(backend) == b"onetwo"
+    assert backend.breaker.failures == 0
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
+async def test_the_backends_own_faults_count(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [respond(b"{}", status=status)]
+
+    assert (await fault_of(backend)).counts
+    assert backend.breaker.failures == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [respond(b"{}", status=500), respond(b"{}", status=status)]
+    await fault_of(backend)
+
+    assert not (await fault_of(backend)).counts
+    assert backend.breaker.failures == 0
+
+
+async def test_silence_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [silence(asyncio.Event())]
+
+    assert (await fault_of(backend)).status == 504
+    assert backend.breaker.failures == 1
+
+
+async def test_a_connection_that_closes_without_an_answer_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+    closed = asyncio.Event()
+    closed.set()
+    scripted.answers = [silence(closed)]
+
+    fault = await fault_of(backend)
+
+    assert (fault.status, fault.should_retry) == (502, True)
+    assert fault.message.endswith("closed the connection before it answered; try again")
+    assert backend.breaker.failures == 1
+
+
+async def test_an_answer_that_breaks_off_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [stream(b"one", cut=True)]
+
+    assert "broke off" in (await fault_of(backend)).message
+    assert backend.breaker.failures == 1
+
+
+async def test_leaving_early_closes_the_connection_and_counts_as_nothing(
+    scripted: ScriptedBackend, backend: Backend
+) -> None:
+    scripted.answers = [respond(b"{}", status=500), stream(b"one", asyncio.Event())]
+    await fault_of(backend)
+
+    async def leave() -> None:
+        async with backend.chat(b"{}", token="key", stream=True) as answer:
+            assert await answer.read() == b"one"
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await leave()
+
+    await asyncio.wait_for(scripted.client_left.wait(), 2)
+    assert backend.breaker.failures == 1
+
+
+async def test_being_cancelled_while_waiting_counts_as_nothing(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [silence(asyncio.Event())]
+
+    waiting = asyncio.create_task(call(backend))
+    await scripted.asked.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+    await asyncio.wait_for(scripted.client_left.wait(), 2)
+    assert backend.breaker.failures == 0
+
+
+async def test_an_open_breaker_asks_the_backend_nothing(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [respond(b"{}", status=500), respond(b"{}", status=500)]
+    await fault_of(backend)
+    await fault_of(backend)
+
+    with pytest.raises(BreakerOpen):
+        await call(backend)
+    assert len(scripted.requests) == 2
+
+
+async def test_a_redirect_is_not_followed(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [respond(b"", status=307, location="https://elsewhere.example/v1")]
+
+    fault = await fault_of(backend)
+
+    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to that"
+    assert (fault.status, fault.should_retry) == (502, False)
+    assert len(scripted.requests) == 1
+
+
+async def test_an_error_body_in_pieces_is_read_whole(scripted: ScriptedBackend, backend: Backend) -> None:
+    async def pieces(writer: asyncio.StreamWriter) -> None:
+        writer.write(b'HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n{"error":"in ')
+        await writer.drain()
+        writer.write(b'pieces"}')
+
+    scripted.answers = [pieces]
+
+    assert (await fault_of(backend)).message == "backend: in pieces"
+
+
+async def test_an_error_body_that_breaks_off_tells_what_came(scripted: ScriptedBackend, backend: Backend) -> None:
+    async def half(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 500 Broken\r\nContent-Length: 1000\r\n\r\nhalf")
+
+    scripted.answers = [half]
+
+    fault = await fault_of(backend)
+
+    assert (fault.status, fault.message) == (500, "backend: half")
+
+
+async def test_a_host_that_does_not_exist_says_so() -> None:
+    breaker = Breaker(enabled=False, fail_max=1, reset_seconds=1)
+    backend = Backend(parse_endpoint("http://backend.invalid:8000"), breaker, silence_seconds=1)
+
+    with pytest.raises(BackendFault, match=r"the backend's host 'backend\.invalid' cannot be found: check BACKEND_URL"):
+        await call(backend)
+    await backend.close()
+
+
+async def test_tls_to_a_server_without_it_says_so() -> None:
+    def speak_plainly(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    backend = Backend(parse_endpoint(url), Breaker(enabled=False, fail_max=1, reset_seconds=1), silence_seconds=1)
+
+    with pytest.raises(BackendFault) as fault:
+        await call(backend)
+    await backend.close()
+    server.close()
+
+    assert (fault.value.status, fault.value.should_retry) == (502, False)
+    assert fault.value.message.startswith(f"no secure connection to the backend at {url}/v1/chat/completions: ")
+
+
+async def test_draining_gives_up_on_a_backend_that_does_not_close(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [stream(b"all", asyncio.Event())]
+
+    async with backend.chat(b"{}", token="key", stream=True) as answer:
+        assert await answer.read() == b"all"
+        await answer.drain(0.01)
+
+    await asyncio.wait_for(scripted.client_left.wait(), 2)
+
+
+async def test_draining_keeps_the_connection_of_one_that_does(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [stream(b"all", b"more")]
+
+    async with backend.chat(b"{}", token="key", stream=True) as answer:
+        assert await answer.read()
+        await answer.drain(5)
+        assert await answer.read() == b""
+
+
+async def test_models_are_read_with_the_token(scripted: ScriptedBackend, backend: Backend) -> None:
+    models = await backend.models("key")
+
+    assert [model.id for model in models] == ["Vendor/Model-1"]
+    assert scripted.listed[0].headers["authorization"] == "Bearer key"
+
+
+async def test_models_without_a_token_send_none(scripted: ScriptedBackend, backend: Backend) -> None:
+    await backend.models(None)
+
+    assert "authorization" not in scripted.listed[0].headers
+
+
+async def test_a_list_that_is_none_is_a_fault(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.models = b"<html>"
+
+    with pytest.raises(BackendFault, match="model list cannot be read"):
+        await backend.models(None)
+
+
+def test_a_body_can_be_shown() -> None:
+    assert JSONBody('{"a":"é"}'.encode()).decode() == '{"a":"é"}'

@@ -1,0 +1,77 @@
+"""Real clients and servers. What they install is kept between runs, outside of the tree."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """A folder for clients and models: CLAUDE_GATEWAY_TEST_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claude-gateway-tests"
+    folder = Path(os.environ.get("CLAUDE_GATEWAY_TEST_CACHE") or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def npm() -> None:
+    """Skips where npm is missing or its registry does not answer."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed")
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def demo_process() -> AsyncIterator[str]:
+    """`python -m gateway demo` on a free port; gives its URL, which is in the first line that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "demo", "--host-port", "0",
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        first = (await process.stdout.readline()).decode()
+        url = re.search(r"http://[\d.]+:\d+", first)
+        assert url is not None, first
+        # the rest of the conversation must not fill the pipe
+        reading = asyncio.create_task(process.stdout.read())
+        yield url[0]
+        process.terminate()
+        await reading
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def run(*command: str, **environment: str) -> tuple[int, str, str]:
+    """A command's exit code and output."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def last_json_line(text: str) -> dict[str, object]:
+    """The last line, read as JSON."""
+    line: dict[str, object] = json.loads(text.strip().splitlines()[-1])
+    return line

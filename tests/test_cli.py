@@ -1,0 +1,208 @@
+"""The commands as a user starts them: as processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.settings import Settings
+from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, stream
+
+Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Starts `python -X dev -m gateway …` in an empty folder, with no settings but those that are given."""
+
+    @asynccontextmanager
+    async def run(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-X", "dev", "-W", "error", "-m", "gateway", *arguments,
+            cwd=tmp_path, env=passed | environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+    return run
+
+
+async def outcome(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def log_lines(err: str) -> list[dict[str, Any]]:
+    """The log, but for asyncio's word in development mode that a step took long: that tells of a busy machine."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in err.splitlines()]
+    return [line for line in lines if not line["event"].startswith("Executing <")]
+
+
+async def listening_url(process: asyncio.subprocess.Process) -> str:
+    """The URL in the first line of the log."""
+    assert process.stderr is not None
+    line: dict[str, Any] = json.loads(await process.stderr.readline())
+    assert line["event"] == "listening", line
+    url: str = line["url"]
+    return url
+
+
+async def test_help_of_serve_is_complete(start: Start) -> None:
+    async with start("--help") as process:
+        code, out, err = await outcome(process)
+
+    assert (code, err) == (0, "")
+    assert "demo    the gateway with an embedded backend" in out
+    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(fields(Settings))
+
+
+async def test_help_of_demo_has_all_settings_but_the_backend(start: Start) -> None:
+    async with start("demo", "--help") as process:
+        code, out, _ = await outcome(process)
+
+    assert code == 0
+    assert "--once" in out
+    assert "BACKEND_URL" not in out
+    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(fields(Settings)) - 1
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+async def test_a_wrong_setting_ends_the_start_with_one_line(command: str, start: Start) -> None:
+    async with start(command, HOST_PORT="eighty") as process:
+        code, out, err = await outcome(process)
+
+    assert (code, out) == (2, "")
+    assert err == "claude-gateway: HOST_PORT=eighty: must be a port from 0 to 65535 (0: any free one)\n"
+
+
+async def test_an_unknown_flag_ends_the_start(start: Start) -> None:
+    async with start("--bakend-url", "http://h") as process:
+        code, _, err = await outcome(process)
+
+    assert code == 2
+    assert "unrecognized arguments: --bakend-url http://h" in err
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with start(HOST_PORT=str(port)) as process:
+            code, _, err = await outcome(process)
+
+    assert code == 2
+    assert err == f"claude-gateway: HOST=127.0.0.1 HOST_PORT={port}: Address already in use\n"
+
+
+async def test_a_host_that_cannot_be_found_is_told_in_one_line(start: Start) -> None:
+    async with start("--host", "nowhere.invalid", "--host-port", "0") as process:
+        code, _, err = await outcome(process)
+
+    assert code == 2
+    assert re.fullmatch(r"claude-gateway: HOST=nowhere\.invalid: .*\n", err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_ends_it_in_order(number: signal.Signals, start: Start) -> None:
+    async with start("--host-port", "0", BACKEND_URL="http://127.0.0.1:9") as process:
+        url = await listening_url(process)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/health") as response:
+            assert response.status == 200
+        process.send_signal(number)
+        code, out, err = await outcome(process)
+
+    assert (code, out) == (0, "")
+    assert [line["event"] for line in log_lines(err)] == ["shutting down"]
+
+
+async def test_a_running_stream_ends_well_after_a_signal(start: Start, scripted: ScriptedBackend) -> None:
+    rest = asyncio.Event()
+    scripted.answers = [stream(*HELLO, rest, *END)]
+    async with start(HOST_PORT="0", BACKEND_URL=scripted.url) as process, aiohttp.ClientSession() as session:
+        url = await listening_url(process)
+        async with session.post(f"{url}/v1/messages", json=ask(stream=True), headers=TOKEN) as response:
+            received = await response.content.readany()
+            process.terminate()
+            assert process.stderr is not None
+            while b"shutting down" not in await process.stderr.readline():
+                pass
+            rest.set()
+            received += await response.content.read()
+        code, _, _ = await outcome(process)
+
+    assert events(received)[-1][0] == "message_stop"
+    assert code == 0
+
+
+async def test_a_second_signal_ends_it_at_once(start: Start, scripted: ScriptedBackend) -> None:
+    scripted.answers = [stream(*HELLO, asyncio.Event())]
+    async with start(HOST_PORT="0", BACKEND_URL=scripted.url) as process, aiohttp.ClientSession() as session:
+        url = await listening_url(process)
+        async with session.post(f"{url}/v1/messages", json=ask(stream=True), headers=TOKEN) as response:
+            await response.content.readany()
+            process.terminate()
+            assert process.stderr is not None
+            while b"shutting down" not in await process.stderr.readline():
+                pass
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGTERM
+
+
+async def test_the_file_in_the_folder_is_read(start: Start, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("HOST_PORT=0\nBACKEND_URL=http://127.0.0.1:9\n")
+    async with start() as process:
+        assert (await listening_url(process)).startswith("http://127.0.0.1:")
+
+
+async def test_ipv6_addresses_are_shown_as_urls_have_them(start: Start) -> None:
+    async with start("--host", "::1", "--host-port", "0", "--backend-url", "http://127.0.0.1:9") as process:
+        assert re.fullmatch(r"http://\[::1\]:\d+", await listening_url(process))
+
+
+async def test_the_demo_holds_a_conversation_and_ends(start: Start) -> None:
+    async with start("demo", "--once", "--host-port", "0") as process:
+        code, out, err = await outcome(process)
+
+    assert (code, log_lines(err)) == (0, [])
+    blocks = [line for line in out.splitlines() if line.startswith("▌")]
+    assert blocks == ["▌ user", "▌ thinking", "▌ tool_use read_file", "▌ tool_result", "▌ thinking", "▌ text"]
+    assert '{"path": "notes/today.txt"}' in out
+    assert out.count("The gateway translates both ways, one token at a time.") == 2
+
+
+async def test_the_demo_stays_up_for_claude_code(start: Start) -> None:
+    async with start("demo", "--host-port", "0", PYTHONUNBUFFERED="1") as process:
+        assert process.stdout is not None
+        out = ""
+        while "Ctrl-C" not in out:
+            out += (await process.stdout.readline()).decode()
+        client = json.loads(out[out.index("{\n") : out.rindex("}") + 1])
+        base = client["env"]["ANTHROPIC_BASE_URL"]
+        headers = {"x-api-key": client["env"]["ANTHROPIC_AUTH_TOKEN"]}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{base}/v1/messages", json=ask(model=client["model"]), headers=headers) as response,
+        ):
+            assert response.status == 200
+        process.terminate()
+        code, _, err = await outcome(process)
+
+    assert code == 0
+    assert [line["path"] for line in log_lines(err) if line["event"] == "request"] == ["/v1/messages"]

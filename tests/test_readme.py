@@ -1,0 +1,62 @@
+"""The README says what is true."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def settings_table() -> str:
+    rows = ["| variable, flag | default | |", "|---|---|---|"]
+    for setting in fields(Settings):
+        flag = f"--{setting.name.replace('_', '-')}"
+        default = f"`{setting.metadata['default']}`" if setting.metadata["default"] else ""
+        rows.append(f"| `{setting.name.upper()}`, `{flag}` | {default} | {setting.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    found = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", README, re.DOTALL)
+
+    assert found is not None
+    assert found[1] == settings_table()
+
+
+def test_the_clients_settings_are_json_with_the_gateways_default_port() -> None:
+    block = re.search(r"```json\n(.*?)```", README, re.DOTALL)
+
+    assert block is not None
+    client = json.loads(block[1])
+    assert client["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080"
+    assert client["env"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == client["model"]
+
+
+@pytest.mark.parametrize("document", ["README.md", "deploy/README.md", "tests/README.md"])
+def test_links_lead_to_files_that_exist(document: str) -> None:
+    path = ROOT / document
+
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_the_commands_that_ci_runs_are_one_line_each(name: str) -> None:
+    block = re.search(rf"<!-- ci: {name} -->\n```sh\n(.*?)```", README, re.DOTALL)
+
+    assert block is not None
+    assert block[1].count("\n") == 1
+
+
+def test_the_top_level_holds_what_the_design_names() -> None:
+    names = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+
+    expected = "setup.cfg pyproject.toml README.md gateway tests deploy Caddyfile LICENSE CHANGELOG.md"
+    assert names - {"build", "dist"} == set(expected.split())

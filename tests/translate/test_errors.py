@@ -1,0 +1,305 @@
+"""A backend's errors as Anthropic's: status, type, words, and whether it helps to try again.
+
+Texts that tell of a prompt that is too long are in test_overflow.py.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.translate.errors import (
+    BackendFault,
+    cut_short,
+    fault_from_response,
+    fault_in_answer,
+    malformed,
+    retry_after,
+)
+
+
+def fault(status: int, body: Any, **headers: str) -> BackendFault:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return fault_from_response(status, {name.replace("_", "-"): value for name, value in headers.items()}, sent)
+
+
+def said(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(
+            401,
+            said("Incorrect API key provided: sk-x.", type="invalid_request_error", code="invalid_api_key"),
+            (401, "authentication_error", "Incorrect API key provided: sk-x. (the backend refused the client's token)"),
+            id="openai: wrong key",
+        ),
+        pytest.param(
+            401,
+            {"detail": "Invalid token"},
+            (401, "authentication_error", "Invalid token (the backend refused the client's token)"),
+            id="chutes: wrong key",
+        ),
+        pytest.param(
+            401,
+            {"error": "Unauthorized"},
+            (401, "authentication_error", "Unauthorized (the backend refused the client's token)"),
+            id="vllm: wrong key",
+        ),
+        pytest.param(
+            402,
+            said("Insufficient credits", code=402),
+            (402, "billing_error", "Insufficient credits"),
+            id="openrouter: no credit",
+        ),
+        pytest.param(
+            402, said("Insufficient Balance"), (402, "billing_error", "Insufficient Balance"), id="deepseek: no credit"
+        ),
+        pytest.param(402, said("Payment Required"), (402, "billing_error", "Payment Required"), id="payment required"),
+        pytest.param(
+            429,
+            said("You exceeded your current quota.", type="insufficient_quota", code="insufficient_quota"),
+            (429, "rate_limit_error", "You exceeded your current quota."),
+            id="openai: no quota",
+        ),
+        pytest.param(403, said("Not allowed here"), (403, "permission_error", "Not allowed here"), id="forbidden"),
+        pytest.param(
+            404,
+            said("The model `x` does not exist or you do not have access to it.", code="model_not_found"),
+            (404, "not_found_error", "The model `x` does not exist or you do not have access to it."),
+            id="openai: unknown model",
+        ),
+        pytest.param(
+            404,
+            said("The model `x` does not exist.", type="NotFoundError", code=404),
+            (404, "not_found_error", "The model `x` does not exist."),
+            id="vllm: unknown model",
+        ),
+        pytest.param(
+            400,
+            said("model 'x' not found", type="invalid_request_error", code=400),
+            (404, "not_found_error", "model 'x' not found"),
+            id="llama.cpp router: unknown model",
+        ),
+        pytest.param(404, {"detail": "Not Found"}, (404, "not_found_error", "Not Found"), id="vllm: unknown path"),
+        pytest.param(
+            405,
+            {"detail": "Method Not Allowed"},
+            (400, "invalid_request_error", "Method Not Allowed"),
+            id="wrong method",
+        ),
+        pytest.param(
+            422,
+            {"detail": [{"loc": ["body", "top_k"], "msg": "extra fields not permitted"}]},
+            (400, "invalid_request_error", "body.top_k: extra fields not permitted"),
+            id="T91 fastapi: unprocessable",
+        ),
+        pytest.param(
+            400,
+            said("`tools` must not be an empty array", type="BadRequestError", param=None, code=400),
+            (400, "invalid_request_error", "`tools` must not be an empty array"),
+            id="T15 T112 bad request",
+        ),
+        pytest.param(
+            400,
+            {"object": "error", "message": "Bad value", "type": "BadRequestError", "code": 400},
+            (400, "invalid_request_error", "Bad value"),
+            id="T112 flat",
+        ),
+        pytest.param(
+            400,
+            [{"error": {"code": 400, "message": "Invalid JSON payload received.", "status": "INVALID_ARGUMENT"}}],
+            (400, "invalid_request_error", "Invalid JSON payload received."),
+            id="gemini: an array",
+        ),
+        pytest.param(409, said("Conflict"), (409, "conflict_error", "Conflict"), id="conflict"),
+        pytest.param(413, said("Body too large"), (413, "request_too_large", "Body too large"), id="too large"),
+        pytest.param(418, said("Teapot"), (400, "invalid_request_error", "Teapot"), id="another client error"),
+        pytest.param(
+            500,
+            said(
+                "image input is not supported - hint: you may need to provide the mmproj", type="server_error", code=500
+            ),
+            (400, "invalid_request_error", "image input is not supported - hint: you may need to provide the mmproj"),
+            id="llama.cpp: image",
+        ),
+        pytest.param(
+            500,
+            said("[json.exception.parse_error.101] parse error at line 1, column 64", type="server_error", code=500),
+            (400, "invalid_request_error", "[json.exception.parse_error.101] parse error at line 1, column 64"),
+            id="llama.cpp: bad JSON",
+        ),
+        pytest.param(
+            500,
+            said("Failed to parse tools: Unsupported tool type: x", type="server_error"),
+            (400, "invalid_request_error", "Failed to parse tools: Unsupported tool type: x"),
+            id="llama.cpp: tool type",
+        ),
+        pytest.param(
+            500,
+            said("Failed to parse tool call arguments as JSON: x"),
+            (400, "invalid_request_error", "Failed to parse tool call arguments as JSON: x"),
+            id="llama.cpp: arguments in the history",
+        ),
+    ],
+)
+def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, str, str]) -> None:
+    found = fault(status, body, retry_after="5")
+    assert (found.status, found.type, found.message) == (expected[0], expected[1], f"backend: {expected[2]}")
+    assert (found.should_retry, found.counts, found.quotes) == (False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(408, said("Too slow"), (408, "timeout_error", "Too slow"), id="T91 timeout"),
+        pytest.param(
+            429,
+            said(
+                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute", code="rate_limit_exceeded"
+            ),
+            (429, "rate_limit_error", "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute"),
+            id="T16 rate limit",
+        ),
+        pytest.param(
+            429,
+            {"detail": "No infrastructure available to serve request"},
+            (529, "overloaded_error", "No infrastructure available to serve request"),
+            id="chutes: no capacity",
+        ),
+        pytest.param(
+            500,
+            {"detail": "No infrastructure available to serve request"},
+            (529, "overloaded_error", "No infrastructure available to serve request"),
+            id="chutes: no capacity, another status",
+        ),
+        pytest.param(
+            429,
+            said(
+                "Provider returned error",
+                code=429,
+                metadata={"raw": '{"error":"x is temporarily rate-limited upstream"}'},
+            ),
+            (529, "overloaded_error", "Provider returned error: x is temporarily rate-limited upstream"),
+            id="openrouter: no capacity",
+        ),
+        pytest.param(
+            503,
+            said("Loading model", type="unavailable_error", code=503),
+            (529, "overloaded_error", "Loading model"),
+            id="llama.cpp: loading",
+        ),
+        pytest.param(
+            500,
+            said("EngineCore encountered an issue.", type="InternalServerError", code=500),
+            (500, "api_error", "EngineCore encountered an issue."),
+            id="vllm: dead engine",
+        ),
+        pytest.param(
+            500,
+            said("The model produced output that does not match the expected peg-native format", type="server_error"),
+            (500, "api_error", "The model produced output that does not match the expected peg-native format"),
+            id="llama.cpp: odd output",
+        ),
+        pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="T91 bad gateway"),
+        pytest.param(
+            504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="T91 gateway timeout"
+        ),
+        pytest.param(529, said("Overloaded"), (529, "overloaded_error", "Overloaded"), id="overloaded"),
+    ],
+)
+def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]) -> None:
+    found = fault(status, body, retry_after="5")
+    assert (found.status, found.type, found.message) == (expected[0], expected[1], f"backend: {expected[2]}")
+    assert (found.should_retry, found.counts, found.quotes) == (True, True, True)
+    assert found.headers() == {"x-should-retry": "true", "retry-after": "5"}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
+def test_an_error_without_words_names_its_status(body: bytes) -> None:
+    assert fault(502, body).message == "the backend answered 502"
+
+
+def test_an_account_without_credit_is_not_told_to_wait() -> None:
+    found = fault(429, said("insufficient_quota"), retry_after="3600")
+    assert found.headers() == {"x-should-retry": "false"}
+
+
+def test_the_envelope_is_anthropics() -> None:  # T14
+    assert json.loads(fault(404, said("No such model", code=404)).body("req_1")) == {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": "backend: No such model"},
+        "request_id": "req_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("5", 5),
+        (" 7 ", 7),
+        ("0.2", 1),
+        ("2.5", 3),
+        ("3600", 3600),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e12", None),
+        ("soon", None),
+        ("", None),
+        pytest.param("Sun, 22 Nov 2026 12:00:00 GMT", None, id="a date"),
+    ],
+)
+def test_retry_after_in_whole_seconds(value: str, seconds: int | None) -> None:
+    assert retry_after({"retry-after": value}) == seconds
+
+
+def test_no_retry_after() -> None:
+    assert retry_after({}) is None
+    assert fault(429, said("Slow down")).headers() == {"x-should-retry": "true"}
+
+
+@pytest.mark.parametrize(("asked", "given"), [("59", "59"), ("60", "60"), ("61", "60"), ("3600", "60")])
+def test_a_client_is_never_told_to_wait_so_long_that_it_gives_up(asked: str, given: str) -> None:
+    assert fault(429, said("Slow down"), retry_after=asked).headers()["retry-after"] == given
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param({"code": 404}, 404, id="a number"),
+        pytest.param({"code": "404"}, 404, id="a number in text"),
+        pytest.param({"code": 399}, 500, id="no error's number"),
+        pytest.param({"code": 600}, 500, id="no status"),
+        pytest.param({"code": 4040}, 500, id="too long"),
+        pytest.param({"code": None, "type": "invalid_request_error"}, 400, id="anthropic's type"),
+        pytest.param({"type": "BadRequestError"}, 400, id="vllm's type"),
+        pytest.param({"type": "NotFoundError"}, 404, id="vllm's other type"),
+        pytest.param({"type": "authentication_error"}, 401, id="authentication"),
+        pytest.param({"type": "permission_error"}, 403, id="permission"),
+        pytest.param({"type": "not_found_error"}, 404, id="not found"),
+        pytest.param({"type": "rate_limit_error"}, 429, id="rate limit"),
+        pytest.param({"type": "requests", "code": "rate_limit_exceeded"}, 429, id="openai's code"),
+        pytest.param({"type": "insufficient_quota", "code": "insufficient_quota"}, 429, id="quota"),
+        pytest.param({"type": "overloaded_error"}, 529, id="overloaded"),
+        pytest.param({"type": "timeout_error"}, 504, id="timeout"),
+        pytest.param({"type": "server_error"}, 500, id="server"),
+        pytest.param({}, 500, id="nothing"),
+    ],
+)
+def test_an_error_inside_an_answer_says_its_status_itself(error: dict[str, Any], status: int) -> None:
+    found = fault_in_answer(json.dumps({"error": {"message": "No", **error}}).encode())
+    assert (found.status, found.counts) == (status, status >= 500 or (status == 429 and found.should_retry))
+
+
+def test_faults_of_our_own_making() -> None:
+    assert (cut_short().status, cut_short().counts, cut_short().quotes) == (502, True, False)
+    found = malformed("'x'")
+    assert (found.status, found.message, found.quotes) == (
+        502,
+        "the backend sent something that is no chat completion: 'x'",
+        True,
+    )

@@ -1,0 +1,490 @@
+"""Tool calls in every form that backends stream them. Each case: the chunks, then the blocks that a client gets."""
+
+from typing import Any
+
+import pytest
+
+from tests.translate.conftest import NEW_ID, Chunk, answer, call, calls, delta, ended, live, text, thinking, tool
+
+STOP = delta("tool_calls")
+END = ended("tool_use")
+
+
+def one_by_one(*pieces: Chunk) -> list[Chunk]:
+    """A chunk for each piece, then the end."""
+    return [*(calls(piece) for piece in pieces), STOP]
+
+
+# the ways of openai, llama.cpp and vLLM
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(call(0, "call_1", "Read", ""), id="openai: empty arguments"),
+        pytest.param(call(0, "call_1", "Read"), id="vllm: no arguments"),
+        pytest.param(call(0, "call_1", "Read", type="function"), id="with a type"),
+        pytest.param({**call(0, "call_1"), "function": {"name": "Read", "arguments": None}}, id="T127 null arguments"),
+    ],
+)
+def test_arguments_go_out_piece_by_piece_as_they_come(first: Chunk) -> None:
+    chunks = one_by_one(first, call(0, arguments='{"pa'), call(0, arguments='th":'), call(0, arguments='"a b"}'))
+    assert answer(*chunks) == tool(0, "call_1", "Read", '{"pa', 'th":', '"a b"}') + END
+
+
+def test_arguments_in_the_chunk_of_the_name_are_kept() -> None:  # T85
+    chunks = one_by_one(call(0, "call_1", "Read", "{"), call(0, arguments='"path":1}'))
+    assert answer(*chunks) == tool(0, "call_1", "Read", "{", '"path":1}') + END
+
+
+def test_a_call_that_is_whole_in_one_chunk() -> None:
+    assert answer(*one_by_one(call(0, "c1", "Read", '{"path":"a"}'))) == tool(0, "c1", "Read", '{"path":"a"}') + END
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        pytest.param({"path": "a", "n": [1, None]}, ['{"path":"a","n":[1,null]}'], id="an object"),
+        pytest.param({}, ["{}"], id="an empty object"),
+        pytest.param("{}", ["{}"], id="an empty object in text"),
+        pytest.param(None, [], id="null"),
+        pytest.param("", [], id="nothing"),
+        pytest.param(' \n{"a":1}', ['{"a":1}'], id="blanks in front"),
+        pytest.param(" ", [], id="blanks only"),
+        pytest.param({"n": 10**30}, ['{"n":1000000000000000000000000000000}'], id="a huge number"),
+        pytest.param("null", [], id="null in text"),
+        pytest.param("true", ['{"__unparsedToolInput":{"raw":"true","len":4}}'], id="vllm: no object"),
+        pytest.param([1], ['{"__unparsedToolInput":{"raw":"[1]","len":3}}'], id="a list"),
+        pytest.param('"a', ['{"__unparsedToolInput":{"raw":"\\"a","len":2}}'], id="a text that was cut"),
+        pytest.param('{"a":', ['{"a":'], id="cut by a limit"),
+    ],
+)
+def test_arguments_of_every_type(arguments: Any, sent: list[str]) -> None:  # T127, T97
+    piece = {"index": 0, "id": "c1", "function": {"name": "Read", "arguments": arguments}}
+    assert answer(*one_by_one(piece)) == tool(0, "c1", "Read", *sent) + END
+
+
+def test_a_placeholder_gives_way_to_the_real_arguments() -> None:  # T39, T127
+    chunks = one_by_one(call(0, "c1", "Read", "{}"), call(0, arguments='{"path":'), call(0, arguments="1}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"path":', "1}") + END
+
+
+def test_a_placeholder_gives_way_although_id_and_name_are_repeated() -> None:  # T127, T128
+    chunks = one_by_one(call(0, "c1", "Read", "{}"), call(0, "c1", "Read", '{"path":'), call(0, "c1", "Read", "1}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"path":', "1}") + END
+
+
+@pytest.mark.parametrize("behind", ["", "\n", "{}"])
+def test_a_placeholder_without_real_arguments_is_all_there_is(behind: str) -> None:
+    chunks = one_by_one(call(0, "c1", "Read", "{}"), call(0, arguments=behind))
+    assert answer(*chunks) == tool(0, "c1", "Read", "{}") + END
+
+
+def test_blanks_in_front_of_the_object_are_no_delta_of_their_own() -> None:
+    chunks = one_by_one(
+        call(0, "c1", "Read", " "), call(0, arguments="\n"), call(0, arguments=' {"a": " '), call(0, arguments=' "}')
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a": " ', ' "}') + END
+
+
+# index
+
+
+@pytest.mark.parametrize("index", [pytest.param(5, id="5"), pytest.param("0", id="text"), pytest.param(-1, id="-1")])
+def test_an_index_that_does_not_start_at_0(index: Any) -> None:
+    chunks = one_by_one(call(index, "c1", "Read", "{"), call(index, arguments="}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", "{", "}") + END
+
+
+@pytest.mark.parametrize(
+    "index",
+    [pytest.param("first", id="no number"), pytest.param("9" * 5000, id="huge"), pytest.param(0.5, id="a fraction")],
+)
+def test_an_index_that_is_none_counts_as_missing(index: Any) -> None:
+    chunks = one_by_one(
+        call(index, "c1", "Read", '{"a":1}'), call(index, "c2", "Write", '{"b"'), call(index, arguments=":2}")
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + tool(1, "c2", "Write", '{"b"', ":2}") + END
+
+
+INDEXES = [pytest.param(None, id="no index"), pytest.param(0, id="index always 0")]
+TWO = [*tool(0, "c1", "Read", '{"a":1}'), *tool(1, "c2", "Read", '{"b":2}'), *END]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("name", ["Read", "Write"])
+def test_whole_calls_with_ids_stay_apart(index: int | None, name: str) -> None:  # T11
+    chunks = one_by_one(call(index, "c1", "Read", '{"a":1}'), call(index, "c2", name, '{"b":2}'))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + tool(1, "c2", name, '{"b":2}') + END
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("name", ["Read", "Write"])
+@pytest.mark.parametrize("call_id", [None, ""], ids=["no id", "empty id"])
+def test_whole_calls_without_ids_stay_apart(index: int | None, name: str, call_id: str | None) -> None:  # T11, T12
+    chunks = one_by_one(call(index, call_id, "Read", '{"a":1}'), call(index, call_id, name, '{"b":2}'))
+    assert answer(*chunks) == tool(0, NEW_ID, "Read", '{"a":1}') + tool(1, NEW_ID, name, '{"b":2}') + END
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("name", ["Read", "Write"])
+@pytest.mark.parametrize("ids", [("c1", "c2"), (None, None)])
+def test_calls_in_pieces_stay_apart(index: int | None, name: str, ids: tuple[str | None, str | None]) -> None:  # T11
+    chunks = one_by_one(
+        call(index, ids[0], "Read", ""),
+        call(index, arguments='{"a":'),
+        call(index, arguments="1}"),
+        call(index, ids[1], name, ""),
+        call(index, arguments='{"b":'),
+        call(index, arguments="2}"),
+    )
+    first, second = (call_id or NEW_ID for call_id in ids)
+    assert answer(*chunks) == tool(0, first, "Read", '{"a":', "1}") + tool(1, second, name, '{"b":', "2}") + END
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_call_without_arguments_ends_with_the_next_id_and_name(index: int | None) -> None:
+    chunks = one_by_one(call(index, "c1", "List"), call(index, "c2", "Read", '{"b":2}'))
+    assert answer(*chunks) == tool(0, "c1", "List") + tool(1, "c2", "Read", '{"b":2}') + END
+
+
+def test_calls_without_index_are_told_apart_by_their_ids() -> None:
+    chunks = one_by_one(
+        call(None, "c1", "Read"),
+        call(None, "c2", "Read"),
+        call(None, "c2", arguments='{"b":2}'),
+        call(None, "c1", arguments='{"a":1}'),
+    )
+    assert answer(*chunks) == TWO
+
+
+def test_an_id_without_index_may_come_before_its_name() -> None:
+    chunks = one_by_one(
+        call(None, "c1", "Read", '{"a":1}'), call(None, "c2", arguments='{"b":2}'), call(None, "c2", "Read")
+    )
+    assert answer(*chunks) == TWO
+
+
+def test_ids_without_index_hold_when_text_comes_between() -> None:
+    chunks = [
+        calls(call(None, "c1", "Read", '{"a":1}')),
+        delta(content="Hm"),
+        calls(call(None, "c1", "Read", "")),
+        STOP,
+    ]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + text(1, "Hm") + END
+
+
+# id
+
+
+def test_a_late_id_is_taken_while_the_call_waits_for_its_arguments() -> None:
+    chunks = one_by_one(call(0, name="Read"), call(0, "c1"), call(0, arguments="{}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", "{}") + END
+
+
+def test_an_id_that_comes_behind_the_start_is_too_late() -> None:
+    chunks = one_by_one(call(0, name="Read", arguments='{"a":'), call(0, "late", arguments="1}"))
+    assert answer(*chunks) == tool(0, NEW_ID, "Read", '{"a":', "1}") + END
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pytest.param(("c1", "c1", "c1"), id="T128 repeated"),
+        pytest.param(("c1", "", ""), id="T128 empty later"),
+        pytest.param(("c1", "x2", "x3"), id="new with each piece"),
+    ],
+)
+@pytest.mark.parametrize("name", [None, "Read"], ids=["name once", "name in each piece"])
+def test_ids_of_later_pieces_change_nothing(ids: tuple[str, str, str], name: str | None) -> None:
+    chunks = one_by_one(
+        call(0, ids[0], "Read", ""), call(0, ids[1], name, '{"a":'), call(0, ids[2], name, "1}"), call(0, ids[2])
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
+
+
+@pytest.mark.parametrize("indexes", [(0, 1), (0, 0), (None, None)])
+def test_an_id_given_twice_becomes_two(indexes: tuple[int | None, int | None]) -> None:  # T12
+    chunks = one_by_one(call(indexes[0], "tool_0", "Read", '{"a":1}'), call(indexes[1], "tool_0", "Read", '{"b":2}'))
+    assert answer(*chunks) == tool(0, "tool_0", "Read", '{"a":1}') + tool(1, NEW_ID, "Read", '{"b":2}') + END
+
+
+def test_new_ids_differ() -> None:
+    events = answer(*one_by_one(call(0, None, "Read", "{}"), call(1, None, "Read", "{}")))
+    ids = {data["content_block"]["id"] for name, data in events if name == "content_block_start"}
+    assert len(ids) == 2
+
+
+def test_an_id_that_is_no_text_is_replaced() -> None:
+    assert answer(*one_by_one(call(0, 17, "Read", "{}"))) == tool(0, NEW_ID, "Read", "{}") + END
+
+
+def test_an_id_with_other_characters_is_encoded() -> None:
+    events = answer(*one_by_one(call(0, "functions.Bash:0", "Bash", "{}")))
+    assert events == tool(0, "toolu_b64_ZnVuY3Rpb25zLkJhc2g6MA", "Bash", "{}") + END
+
+
+# name
+
+
+def test_a_name_repeated_in_every_piece_is_no_longer_name() -> None:  # T128, MiniMax
+    pieces = [call(0, "c1", "read_file", part) for part in ("", '{"a":', '{"b":', "1}", "}", "")]
+    assert answer(*one_by_one(*pieces)) == tool(0, "c1", "read_file", '{"a":', '{"b":', "1}", "}") + END
+
+
+def test_a_name_in_fragments_is_put_together() -> None:  # T128
+    chunks = one_by_one(call(0, "c1", "read_"), call(0, name="fi"), call(0, name="le"), call(0, arguments="{}"))
+    assert answer(*chunks) == tool(0, "c1", "read_file", "{}") + END
+
+
+def test_a_name_that_grows_is_not_added_up() -> None:
+    chunks = one_by_one(call(0, "c1", "read"), call(0, name="read_file"), call(0, arguments="{}"))
+    assert answer(*chunks) == tool(0, "c1", "read_file", "{}") + END
+
+
+def test_arguments_wait_for_a_late_name() -> None:  # T13, T39, T73
+    chunks = one_by_one(
+        call(0, "c1", arguments='{"a":'), call(0, arguments="1"), call(0, name="Read"), call(0, arguments="}")
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1", "}") + END
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_whole_arguments_wait_for_a_late_name(index: int | None) -> None:  # T39
+    chunks = one_by_one(call(index, arguments='{"a":1}'), call(index, "c1"), call(index, name="Read"))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + END
+
+
+def test_a_name_behind_the_start_changes_nothing() -> None:
+    chunks = one_by_one(call(0, "c1", "Read", '{"a":'), call(0, name="Other", arguments="1}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
+
+
+@pytest.mark.parametrize("name", [None, "", 5])
+def test_a_call_without_a_name_is_shown_as_text(name: Any) -> None:  # T110
+    chunks = [calls(call(0, "c1", name, '{"a":')), calls(call(0, "c1", name, "1}")), STOP]
+    assert answer(*chunks) == text(0, '{"a":1}') + ended("end_turn")
+
+
+def test_a_call_without_a_name_does_not_hold_up_the_next() -> None:
+    chunks = one_by_one(call(0, "c1", arguments='{"a":1}'), call(1, "c2", "Read", "{"), call(1, arguments="}"))
+    assert answer(*chunks) == text(0, '{"a":1}') + tool(1, "c2", "Read", "{", "}") + END
+
+
+def test_a_shortened_name_becomes_the_clients_own() -> None:
+    events = answer(*one_by_one(call(0, "c1", "short", "{}")), names={"short": "the_long_name"})
+    assert events == tool(0, "c1", "the_long_name", "{}") + END
+
+
+# padding
+
+
+@pytest.mark.parametrize(
+    "padding",
+    [
+        pytest.param([{}], id="empty piece"),
+        pytest.param([{"index": 0}], id="index only"),
+        pytest.param([call(0, "", "", "", type="function")], id="empty texts"),
+        pytest.param([{"index": 0, "id": None, "function": {"name": None, "arguments": None}}], id="nulls"),
+        pytest.param([], id="no pieces"),
+    ],
+)
+def test_padding_is_no_call(padding: list[Chunk]) -> None:  # T110
+    chunks = [delta(content="Hel", tool_calls=padding), delta(content="lo", tool_calls=padding), delta("stop")]
+    assert answer(*chunks) == text(0, "Hel", "lo") + ended("end_turn")
+
+
+def test_an_id_alone_is_no_call() -> None:
+    assert answer(delta(content="Hello"), *one_by_one(call(0, "c1"))) == text(0, "Hello") + ended("end_turn")
+
+
+# several calls
+
+
+def test_parallel_calls_one_after_the_other_are_streamed_live() -> None:
+    first, second = tool(0, "c1", "Read", "{", "}"), tool(1, "c2", "Read", "{", "}")
+    assert live(
+        calls(call(0, "c1", "Read", "")),
+        calls(call(0, arguments="{")),
+        calls(call(0, arguments="}")),
+        calls(call(1, "c2", "Read", "")),
+        calls(call(1, arguments="{")),
+        calls(call(1, arguments="}")),
+        delta(content="Done"),
+    ) == [[], first[:2], first[2:3], first[3:], second[:2], second[2:3], [second[3], *text(2, "Done")[:-1]]]
+
+
+def test_several_calls_in_one_chunk() -> None:  # T114
+    chunks = [calls(call(0, "c1", "Read", '{"a":1}'), call(1, "c2", "Read", '{"b":2}')), STOP]
+    assert answer(*chunks) == TWO
+
+
+def test_two_pieces_of_one_call_in_one_chunk() -> None:  # T72
+    chunks = [calls(call(0, "c1", "Read", '{"a":'), call(0, arguments="1}")), STOP]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
+
+
+def test_interleaved_calls_go_out_one_after_the_other() -> None:  # T9, T54
+    chunks = one_by_one(
+        call(0, "c1", "Read"),
+        call(1, "c2", "Write"),
+        call(0, arguments='{"a"'),
+        call(1, arguments='{"b"'),
+        call(0, arguments=":1}"),
+        call(1, arguments=":2}"),
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a"', ":1}") + tool(1, "c2", "Write", '{"b"', ":2}") + END
+
+
+def test_calls_go_out_in_the_order_in_which_they_began() -> None:
+    chunks = one_by_one(call(1, "c1", "Read"), call(0, "c2", "Read", '{"b":2}'), call(1, arguments='{"a":1}'))
+    assert answer(*chunks) == TWO
+
+
+def test_what_waits_goes_out_as_soon_as_the_calls_before_it_have_ended() -> None:
+    first = tool(0, "c1", "A", "{", "}")
+    second = tool(1, "c2", "B", '{"b":', "1}")
+    third = tool(2, "c3", "C", "{", "}")
+    assert live(
+        calls(call(0, "c1", "A", "{"), call(1, "c2", "B", '{"b":'), call(2, "c3", "C")),
+        calls(call(0, arguments="}")),
+        calls(call(2, arguments="{")),
+        calls(call(1, arguments="1}")),
+        calls(call(2, arguments="}")),
+    ) == [first[:2], first[2:3], [first[3], *second[:2]], second[2:3], [second[3], *third[:-1]]]
+
+
+def test_what_waits_behind_a_whole_call_goes_out_when_text_comes() -> None:
+    first, second = tool(0, "c1", "A", "{", "}"), tool(1, "c2", "B", '{"b":')
+    assert live(
+        calls(call(0, "c1", "A", "{"), call(1, "c2", "B", '{"b":'), call(0, arguments="}")), delta(content="Text")
+    ) == [first[:-1], [first[-1], *second[:-1]]]
+
+
+def test_a_call_whose_arguments_never_end_holds_the_next_until_the_end() -> None:
+    chunks = one_by_one(call(0, "c1", "Read", '{"a":'), call(1, "c2", "Read", '{"b":2}'))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":') + tool(1, "c2", "Read", '{"b":2}') + END
+
+
+def test_arguments_behind_the_end_of_a_call_are_dropped() -> None:
+    chunks = one_by_one(
+        call(0, "c1", "Read", '{"a":1}'),
+        call(1, "c2", "Read", '{"b":'),
+        call(0, arguments="}"),
+        call(1, arguments="2}"),
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + tool(1, "c2", "Read", '{"b":', "2}") + END
+
+
+def test_arguments_are_not_taken_for_whole_before_they_are() -> None:
+    parts = ['{"a":"}', '"', ',"b":{}', "}"]
+    chunks = one_by_one(
+        call(0, "c1", "A"),
+        call(1, "c2", "B", "{}"),
+        *(call(0, arguments=part) for part in parts),
+        call(1, arguments=" "),
+    )
+    assert answer(*chunks) == tool(0, "c1", "A", *parts) + tool(1, "c2", "B", "{}") + END
+
+
+@pytest.mark.parametrize("broken", ["{a}", '{"a":' * 3000 + "1" + "}" * 3000], ids=["bare key", "deep"])
+def test_arguments_that_cannot_be_read_are_passed_on(broken: str) -> None:
+    chunks = one_by_one(call(0, "c1", "A", broken), call(1, "c2", "B", "{}"))
+    assert answer(*chunks) == tool(0, "c1", "A", broken) + tool(1, "c2", "B", "{}") + END
+
+
+def test_arguments_that_are_no_object_are_wrapped_when_they_are_complete() -> None:
+    chunks = one_by_one(
+        call(0, "c1", "A", '"}'), call(0, arguments="{}"), call(1, "c2", "B", "{}"), call(0, arguments='"')
+    )
+    wrapped = '{"__unparsedToolInput":{"raw":"\\"}{}\\"","len":5}}'
+    assert answer(*chunks) == tool(0, "c1", "A", wrapped) + tool(1, "c2", "B", "{}") + END
+
+
+# other forms
+
+
+def test_the_legacy_function_call() -> None:
+    chunks = [
+        delta(function_call={"name": "Read", "arguments": ""}),
+        delta(function_call={"arguments": '{"a":'}),
+        delta(function_call={"arguments": "1}"}),
+        delta("function_call"),
+    ]
+    assert answer(*chunks) == tool(0, NEW_ID, "Read", '{"a":', "1}") + END
+
+
+def test_a_function_call_beside_the_same_tool_call_is_no_second_call() -> None:
+    said = {"name": "Read", "arguments": "{}"}
+    chunk = delta(tool_calls=[{"index": 0, "id": "c1", "function": said}], function_call=said)
+    assert answer(chunk, STOP) == tool(0, "c1", "Read", "{}") + END
+
+
+def test_arguments_behind_the_finish_reason_are_kept() -> None:  # T129
+    chunks = [calls(call(0, "c1", "Read", '{"a":')), STOP, calls(call(0, arguments="1}"))]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call", "eos", "end_turn"])
+def test_a_call_makes_the_turn_a_tool_use_whatever_the_backend_says(finish: str) -> None:  # T22, T84
+    assert answer(calls(call(0, "c1", "Read", "{}")), delta(finish)) == tool(0, "c1", "Read", "{}") + END
+
+
+def test_a_call_that_a_limit_cut_keeps_the_reason() -> None:
+    events = answer(calls(call(0, "c1", "Write", '{"text":"abc')), delta("length"))
+    assert events == tool(0, "c1", "Write", '{"text":"abc') + ended("max_tokens")
+
+
+# text and thinking around calls
+
+
+def test_text_and_thinking_in_front_of_a_call_are_closed_first() -> None:  # T9
+    chunks = [delta(reasoning="Hm"), delta(content="I read"), *one_by_one(call(0, "c1", "Read", "{}"))]
+    assert answer(*chunks) == thinking(0, "Hm") + text(1, "I read") + tool(2, "c1", "Read", "{}") + END
+
+
+def test_text_behind_a_call_gets_a_block_of_its_own() -> None:  # T71, T110
+    chunks = [delta(content="A"), calls(call(0, "c1", "Read", '{"a":1}')), delta(content="B"), delta(content="C"), STOP]
+    assert answer(*chunks) == text(0, "A") + tool(1, "c1", "Read", '{"a":1}') + text(2, "B", "C") + END
+
+
+def test_thinking_behind_a_call_gets_a_block_of_its_own() -> None:  # T104
+    chunks = [calls(call(0, "c1", "Read", '{"a":1}')), delta(reasoning="Hm"), calls(call(1, "c2", "Read", "{}")), STOP]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + thinking(1, "Hm") + tool(2, "c2", "Read", "{}") + END
+
+
+def test_text_within_arguments_comes_behind_the_call() -> None:
+    chunks = [
+        calls(call(0, "c1", "Read", '{"a":')),
+        delta(content="Wait"),
+        delta(content=" a bit"),
+        delta(reasoning="Hm"),
+        calls(call(0, arguments="1}")),
+        delta(content="Done"),
+        STOP,
+    ]
+    assert answer(*chunks) == (
+        tool(0, "c1", "Read", '{"a":', "1}") + text(1, "Wait", " a bit") + thinking(2, "Hm") + text(3, "Done") + END
+    )
+
+
+def test_text_within_arguments_that_never_end_comes_at_the_end() -> None:
+    chunks = [calls(call(0, "c1", "Read", '{"a":')), delta(content="Wait"), delta(content="\n"), STOP]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":') + text(1, "Wait") + END
+
+
+def test_blanks_around_calls_are_no_blocks() -> None:  # T84
+    chunks = [
+        delta(content="\n\n"),
+        calls(call(0, "c1", "Read", '{"a":1}')),
+        delta(content="\n"),
+        calls(call(1, "c2", "Read", '{"b":2}')),
+        delta("stop", content="\n"),
+    ]
+    assert answer(*chunks) == TWO
+
+
+def test_blanks_in_front_of_a_call_do_not_end_up_behind_it() -> None:
+    chunks = [delta(content="\n\n"), calls(call(0, "c1", "Read", '{"a":1}')), delta(content="Text"), STOP]
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + text(1, "Text") + END

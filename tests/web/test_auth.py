@@ -1,0 +1,65 @@
+import pytest
+
+from tests.conftest import ScriptedBackend, StartGateway, ask
+
+PATHS = ["/v1/messages", "/v1/messages/count_tokens"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": ""}, {"Authorization": "Bearer "}, {"Authorization": "Basic abc"}, {"x-api-key": " "}],
+    ids=["nothing", "empty", "bearer of nothing", "basic", "blank key"],
+)
+async def test_no_token_is_a_401(
+    path: str, headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post(path, json=ask(), headers=headers)
+
+    assert response.status == 401
+    assert response.headers["x-should-retry"] == "false"
+    error = (await response.json())["error"]
+    assert error["type"] == "authentication_error"
+    assert "ANTHROPIC_AUTH_TOKEN" in error["message"]
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer sk-ant-api03-secret"},
+        {"x-api-key": "sk-ant-oat01-secret"},
+        {"Authorization": "Bearer cpk_good", "x-api-key": "sk-ant-api03-secret"},
+        {"Authorization": "Bearer prefix-sk-ant-api03-secret"},
+    ],
+    ids=["bearer", "key", "beside a good one", "inside"],
+)
+async def test_a_token_for_anthropic_never_reaches_the_backend(
+    headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(), headers=headers)
+
+    assert response.status == 401
+    message = (await response.json())["error"]["message"]
+    assert "set ANTHROPIC_AUTH_TOKEN to a key of that backend instead" in message
+    assert "secret" not in message
+    assert scripted.requests == []
+    assert all("sk-ant" not in str(request.headers) for request in scripted.listed)
+
+
+async def test_models_need_a_token(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    assert (await gateway.get("/v1/models")).status == 401
+
+
+@pytest.mark.parametrize("path", ["/health", "/", "/api/hello"])
+async def test_probes_need_none(path: str, scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    assert (await gateway.get(path)).status == 200
+    assert (await gateway.head(path)).status == 200
