@@ -44,8 +44,11 @@ class Backend:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    def chat(self, body: bytes, *, token: str, stream: bool) -> "Call":
-        """A call of chat completions, to be entered with `async with`."""
+    async def chat(self, body: bytes, *, token: str, stream: bool) -> "Call":
+        """Send a request, and give its answer, to be used with `async with`.
+
+        Raises BreakerOpen, or BackendFault for anything but a 200.
+        """
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
@@ -53,7 +56,9 @@ class Backend:
             # a compressed stream comes in lumps
             "Accept-Encoding": "identity" if stream else "gzip, deflate",
         }
-        return Call(self, body, headers)
+        call = Call(self, self.breaker.admit())
+        await call.send(body, headers)
+        return call
 
     async def post(self, body: aiohttp.Payload, headers: dict[str, str]) -> aiohttp.ClientResponse:
         """The response's head. Redirects are not followed: the token is for this host only."""
@@ -119,33 +124,32 @@ class JSONBody(aiohttp.Payload):
 
 
 class Call:
-    """One call in progress: `async with` sends it and checks the status, `read` gives the answer's bytes.
+    """One call in progress; `read` gives the answer's bytes.
 
     Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
     hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
     """
 
-    __slots__ = ("_backend", "_body", "_headers", "_permit", "_response")
+    __slots__ = ("_backend", "_permit", "_response")
 
-    _permit: Permit
     _response: aiohttp.ClientResponse
 
-    def __init__(self, backend: Backend, body: bytes, headers: dict[str, str]) -> None:
+    def __init__(self, backend: Backend, permit: Permit) -> None:
         self._backend = backend
-        self._body = body
-        self._headers = headers
+        self._permit = permit
 
-    async def __aenter__(self) -> Self:
-        """Send the request. Raises BreakerOpen, or BackendFault for anything but a 200."""
-        self._permit = self._backend.breaker.admit()
+    async def send(self, body: bytes, headers: dict[str, str]) -> None:
+        """Send the request and wait for the answer's head. Raises BackendFault for anything but a 200."""
         try:
-            await self._send()
+            await self._send(body, headers)
         except BackendFault as fault:
             self._settle(fault)
             raise
         except BaseException:
             self._permit.abandoned()
             raise
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -192,10 +196,10 @@ class Call:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return
 
-    async def _send(self) -> None:
+    async def _send(self, body: bytes, headers: dict[str, str]) -> None:
         backend = self._backend
         try:
-            self._response = await backend.post(JSONBody(self._body), self._headers)
+            self._response = await backend.post(JSONBody(body), headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise backend.unreachable(error) from None
         if self._response.status != 200:

@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 import structlog
+from msgspec import structs
 
 from gateway.anthropic.errors import ApiError
 from gateway.backend.adapter import Backend
@@ -54,6 +55,7 @@ class Catalogue:
         self._clock = clock
         self._models: dict[str, Model] = {}
         self._by_lower_case: dict[str, Model] = {}
+        self._learnt: dict[str, Profile] = {}
         self._loaded = False
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -114,8 +116,16 @@ class Catalogue:
         return None
 
     def profile(self, model: Model) -> Profile:
-        """The profile for requests to a model."""
-        return self._profile or profile_for_owner(model.owned_by) or GENERIC
+        """The profile for requests to a model: the one learnt from its refusals, else by host or list."""
+        if learnt := self._learnt.get(model.id):
+            return learnt
+        profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
+        return structs.replace(profile, sees_images=False) if model.sees_images is False else profile
+
+    def learn(self, model: Model, profile: Profile) -> None:
+        """Use this profile for a model from now on."""
+        log.info("profile learnt", model=model.id, profile=profile.name)
+        self._learnt[model.id] = profile
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="model list")

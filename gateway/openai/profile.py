@@ -32,6 +32,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     drops: frozenset[str] = frozenset()
     # stop strings that it takes at most
     max_stops: int | None = None
+    # tokens of an answer that it takes at most
+    most_tokens: int | None = None
+    # whether it takes images, as far as is known
+    sees_images: bool = True
 
 
 GENERIC = Profile(name="generic")

@@ -18,12 +18,20 @@ _UNREADABLE: Final = (MalformedChunk, RecursionError)
 
 
 class StreamTranslator:
-    """One streamed answer. `writer` is shared with whoever writes the start, pings and errors around it."""
+    """One streamed answer. `writer` is shared with whoever writes the start, pings and errors around it; one that
+    has no content yet may go on from an answer that failed.
+    """
 
     __slots__ = ("_decoder", "_done", "_reducer", "writer")
 
-    def __init__(self, *, names: Mapping[str, str] | None = None, stop_sequences: Sequence[str] = ()) -> None:
-        self.writer = StreamWriter()
+    def __init__(
+        self,
+        writer: StreamWriter | None = None,
+        *,
+        names: Mapping[str, str] | None = None,
+        stop_sequences: Sequence[str] = (),
+    ) -> None:
+        self.writer = writer or StreamWriter()
         self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
         self._decoder = SSEDecoder()
         self._done = False

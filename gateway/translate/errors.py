@@ -51,8 +51,9 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
 class BackendFault(ApiError):
     """An error that the backend gave or made.
 
-    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request. `quotes`: the
-    message holds words of the backend, which may repeat the prompt or the answer: for the client, not for a log.
+    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request. `said`: the
+    backend's own words, if the message holds any; they may repeat the prompt or the answer, and are for the client,
+    not for a log.
     """
 
     def __init__(
@@ -61,13 +62,18 @@ class BackendFault(ApiError):
         message: str,
         *,
         counts: bool = True,
-        quotes: bool = False,
+        said: str = "",
         retry_after: int | None = None,
         should_retry: bool | None = None,
     ) -> None:
         super().__init__(status, message, retry_after=retry_after, should_retry=should_retry)
         self.counts = counts
-        self.quotes = quotes
+        self.said = said
+
+    @property
+    def quotes(self) -> bool:
+        """Whether the message holds words of the backend."""
+        return bool(self.said)
 
 
 def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) -> BackendFault:
@@ -90,7 +96,7 @@ def cut_short() -> BackendFault:
 
 def malformed(excerpt: str) -> BackendFault:
     """The backend sent something that is no chat completion."""
-    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}", quotes=True)
+    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}", said=excerpt)
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
@@ -106,11 +112,11 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
 def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     """The status that the client gets, by the backend's status and words."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
-        return BackendFault(400, overflow, counts=False, quotes=True)
+        return BackendFault(400, overflow, counts=False, said=error.message)
     message = f"backend: {error.message}" if error.message != "no message" else f"the backend answered {status}"
     if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
         # waiting does not fill an account
-        return BackendFault(status, message, counts=False, quotes=True, should_retry=False)
+        return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
     counts = status >= 500 or status in (408, 429)
     if status == 500 and _CLIENT_FAULT.search(error.message):
         status, counts = 400, False
@@ -124,4 +130,4 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
         status = 400
     if wait is not None:
         wait = min(wait, _LONGEST_RETRY_AFTER)
-    return BackendFault(status, message, counts=counts, quotes=True, retry_after=wait)
+    return BackendFault(status, message, counts=counts, said=error.message, retry_after=wait)

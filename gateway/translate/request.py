@@ -74,7 +74,8 @@ def _sampling(request: MessagesRequest, profile: Profile, context_window: int | 
     fields: ChatRequest = {}
     if request.max_tokens is not None:
         # Claude Code asks unknown models for up to 128000 tokens; vLLM refuses more than its whole window
-        fields[profile.max_tokens_field] = min(request.max_tokens, context_window or request.max_tokens)
+        limits = (request.max_tokens, context_window, profile.most_tokens)
+        fields[profile.max_tokens_field] = min(limit for limit in limits if limit)
     # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
     if stops := [stop for stop in request.stop_sequences or () if stop]:
         fields["stop"] = stops[: profile.max_stops]

@@ -1,29 +1,39 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from gateway.anthropic.errors import ApiError, InvalidRequest
 from gateway.anthropic.request import MessagesRequest, decode_request
+from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish
 from gateway.backend.adapter import Call
+from gateway.openai.models import Model
+from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
 from gateway.translate.answer import StreamTranslator, translate_message
+from gateway.translate.errors import BackendFault
 from gateway.translate.ids import new_message_id
+from gateway.translate.remedy import find_remedy
 from gateway.translate.request import translate_request
 from gateway.translate.tools import client_names
 from gateway.web.context import EXCHANGE, GATEWAY, Exchange, Gateway
 from gateway.web.errors import as_api_error, record
 from gateway.web.event_stream import EventStream
 
+log = structlog.get_logger(__name__)
+
 # how long a backend that has said all may take to close its stream, so that its connection can be used again
 _DRAIN_SECONDS: Final = 0.5
 # a guess for the moment before the tokens are counted: English prose and JSON have about four characters a token
 _CHARACTERS_PER_TOKEN: Final = 4
+# an answer that broke off or made no sense, or a failure of the engine; not an overload, and not a long silence
+_WORTH_ANOTHER_TRY: Final = (500, 502)
 
 
 @dataclass(slots=True)
@@ -33,45 +43,84 @@ class _Turn:
     gateway: Gateway
     exchange: Exchange
     request: MessagesRequest
-    chat: ChatRequest
-    body: bytes
-    tokens: asyncio.Future[int]
+    model: Model
+    profile: Profile
+    documents: dict[str, str]
+    chat: ChatRequest = field(init=False)
+    # estimated input
+    tokens: asyncio.Future[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.translate()
+        loop = asyncio.get_running_loop()
+        self.tokens = loop.run_in_executor(self.gateway.counting, self.gateway.counter.request, self.chat)
 
     @property
     def rough_tokens(self) -> int:
         """The estimate if it is ready, else a guess."""
-        ready = self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None
-        return self.tokens.result() if ready else len(self.body) // _CHARACTERS_PER_TOKEN
+        if self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None:
+            return self.tokens.result()
+        return len(msgspec.json.encode(self.chat)) // _CHARACTERS_PER_TOKEN
 
-    def call(self) -> Call:
-        stream = bool(self.request.stream)
-        return self.gateway.backend.chat(self.body, token=self.exchange.token, stream=stream)
+    def translate(self) -> None:
+        self.chat = translate_request(
+            self.request,
+            self.profile,
+            model=self.model.id,
+            sees_images=self.profile.sees_images,
+            documents=self.documents,
+            context_window=self.model.context_window,
+        )
+
+    async def ask(self) -> Call:
+        """Ask the backend; where it refuses what can be asked in another way, ask in that. Raises BackendFault."""
+        try:
+            return await self._send()
+        except BackendFault as fault:
+            remedy = find_remedy(fault, self.chat, self.profile, await self.tokens)
+            if remedy is None:
+                raise
+        self.request.max_tokens = remedy.max_tokens or self.request.max_tokens
+        learnt, self.profile = remedy.profile != self.profile, remedy.profile
+        self.translate()
+        call = await self._send()
+        if learnt:
+            self.gateway.catalogue.learn(self.model, self.profile)
+        return call
 
     def finished(self, finish: Finish) -> None:
         self.exchange.usage = finish.usage
         self.exchange.stop_reason = finish.stop_reason
 
+    async def _send(self) -> Call:
+        body = msgspec.json.encode(self.chat)
+        return await self.gateway.backend.chat(body, token=self.exchange.token, stream=bool(self.request.stream))
+
 
 async def create_message(request: web.Request) -> web.StreamResponse:
     """An answer, as events or as one message. Raises ApiError while its status can still be told."""
-    gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
-    messages = await _read(request, exchange, counting=False)
-    exchange.stream = bool(messages.stream)
-    chat = await _translate(gateway, exchange, messages)
-    turn = _Turn(gateway, exchange, messages, chat, msgspec.json.encode(chat), _count(gateway, chat))
+    turn = await _read_turn(request, counting=False)
+    turn.exchange.stream = bool(turn.request.stream)
     try:
-        return await (_stream(request, turn) if messages.stream else _complete(turn))
+        return await (_stream(request, turn) if turn.request.stream else _complete(turn))
     finally:
         turn.tokens.cancel()
 
 
 async def count_tokens(request: web.Request) -> web.Response:
     """`{"input_tokens": N}` for a request that is not sent."""
-    gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
-    messages = await _read(request, exchange, counting=True)
-    chat = await _translate(gateway, exchange, messages)
-    tokens = await _count(gateway, chat)
+    turn = await _read_turn(request, counting=True)
+    tokens = await turn.tokens
     return web.Response(body=msgspec.json.encode({"input_tokens": tokens}), content_type="application/json")
+
+
+async def _read_turn(request: web.Request, *, counting: bool) -> _Turn:
+    gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
+    messages = await _read(request, exchange, counting=counting)
+    model = await gateway.catalogue.resolve(messages.model, exchange.token)
+    exchange.backend_model = model.id
+    documents = await gateway.documents.read(messages)
+    return _Turn(gateway, exchange, messages, model, gateway.catalogue.profile(model), documents)
 
 
 async def _read(request: web.Request, exchange: Exchange, *, counting: bool) -> MessagesRequest:
@@ -86,25 +135,8 @@ async def _read(request: web.Request, exchange: Exchange, *, counting: bool) -> 
     return messages
 
 
-async def _translate(gateway: Gateway, exchange: Exchange, messages: MessagesRequest) -> ChatRequest:
-    model = await gateway.catalogue.resolve(messages.model, exchange.token)
-    exchange.backend_model = model.id
-    return translate_request(
-        messages,
-        gateway.catalogue.profile(model),
-        model=model.id,
-        sees_images=model.sees_images is not False,
-        documents=await gateway.documents.read(messages),
-        context_window=model.context_window,
-    )
-
-
-def _count(gateway: Gateway, chat: ChatRequest) -> asyncio.Future[int]:
-    return asyncio.get_running_loop().run_in_executor(gateway.counting, gateway.counter.request, chat)
-
-
 async def _complete(turn: _Turn) -> web.Response:
-    async with turn.call() as call:
+    async with await turn.ask() as call:
         answer = await call.read_all()
         body, finish = translate_message(
             answer,
@@ -119,25 +151,16 @@ async def _complete(turn: _Turn) -> web.Response:
 
 
 async def _stream(request: web.Request, turn: _Turn) -> web.StreamResponse:
-    translator = StreamTranslator(
-        names=client_names(turn.request.tools), stop_sequences=turn.request.stop_sequences or ()
-    )
+    writer = StreamWriter()
     message_id = new_message_id()
 
     def start() -> None:
-        translator.writer.message_start(message_id, turn.request.model, turn.rough_tokens)
+        writer.message_start(message_id, turn.request.model, turn.rough_tokens)
 
-    stream = EventStream(request, turn.exchange, translator.writer, turn.gateway.keep_alive, start)
+    stream = EventStream(request, turn.exchange, writer, turn.gateway.keep_alive, start)
     forget = turn.gateway.keep_alive.add(stream)
     try:
-        async with turn.call() as call:
-            await turn.tokens
-            stream.start()
-            await _pump(call, translator, stream)
-            turn.finished(translator.end(estimated_input=turn.rough_tokens))
-            response = await stream.end()
-            await call.drain(_DRAIN_SECONDS)
-            return response
+        return await _answer(turn, stream, writer, again=True)
     except ConnectionError:
         # the client has left
         raise
@@ -149,6 +172,29 @@ async def _stream(request: web.Request, turn: _Turn) -> web.StreamResponse:
         return await stream.fail(answer)
     finally:
         forget()
+
+
+async def _answer(turn: _Turn, stream: EventStream, writer: StreamWriter, *, again: bool) -> web.StreamResponse:
+    """One answer, written to its end. `again`: an answer that fails before the client got any of it is asked for
+    once more. Raises BackendFault.
+    """
+    names, stops = client_names(turn.request.tools), turn.request.stop_sequences or ()
+    translator = StreamTranslator(writer, names=names, stop_sequences=stops)
+    call = await turn.ask()
+    try:
+        async with call:
+            await turn.tokens
+            stream.start()
+            await _pump(call, translator, stream)
+            turn.finished(translator.end(estimated_input=turn.rough_tokens))
+            response = await stream.end()
+            await call.drain(_DRAIN_SECONDS)
+            return response
+    except BackendFault as fault:
+        if not again or writer.has_content or fault.status not in _WORTH_ANOTHER_TRY:
+            raise
+    log.info("asked again", request_id=turn.exchange.request_id)
+    return await _answer(turn, stream, writer, again=False)
 
 
 async def _pump(call: Call, translator: StreamTranslator, stream: EventStream) -> None:

@@ -21,7 +21,7 @@ async def backend(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
 
 
 async def call(backend: Backend) -> bytes:
-    async with backend.chat(b"{}", token="key", stream=True) as answer:
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
         return await answer.read_all()
 
 
@@ -88,7 +88,7 @@ async def test_leaving_early_closes_the_connection_and_counts_as_nothing(
     await fault_of(backend)
 
     async def leave() -> None:
-        async with backend.chat(b"{}", token="key", stream=True) as answer:
+        async with await backend.chat(b"{}", token="key", stream=True) as answer:
             assert await answer.read() == b"one"
             raise asyncio.CancelledError
 
@@ -183,7 +183,7 @@ async def test_tls_to_a_server_without_it_says_so() -> None:
 async def test_draining_gives_up_on_a_backend_that_does_not_close(scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.answers = [stream(b"all", asyncio.Event())]
 
-    async with backend.chat(b"{}", token="key", stream=True) as answer:
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
         assert await answer.read() == b"all"
         await answer.drain(0.01)
 
@@ -193,7 +193,7 @@ async def test_draining_gives_up_on_a_backend_that_does_not_close(scripted: Scri
 async def test_draining_keeps_the_connection_of_one_that_does(scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.answers = [stream(b"all", b"more")]
 
-    async with backend.chat(b"{}", token="key", stream=True) as answer:
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
         assert await answer.read()
         await answer.drain(5)
         assert await answer.read() == b""

@@ -247,16 +247,45 @@ async def test_a_fault_in_mid_text_is_never_a_clean_end(
     assert seen[-1][1]["error"] == {"type": kind, "message": message}
 
 
-async def test_a_cut_before_any_content_still_gets_a_status(
+async def test_a_cut_before_any_content_is_asked_again_in_silence(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    scripted.answers = [stream(HELLO[0], cut=True)]
+    scripted.answers = [stream(HELLO[0], cut=True), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+
+    assert response.status == 200
+    names = [name for name, _ in events(await response.read())]
+    assert (names.count("message_start"), names[-1]) == (1, "message_stop")
+    assert scripted.requests[0].body == scripted.requests[1].body
+
+
+async def test_a_cut_before_any_content_twice_gets_a_status(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [stream(HELLO[0], cut=True), stream(HELLO[0], cut=True), stream(*HELLO, *END)]
     gateway = await start_gateway(scripted.url)
 
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
 
     assert response.status == 502
-    assert (await response.json())["error"]["message"] == ("the backend's answer broke off before its end; try again")
+    assert (await response.json())["error"]["message"] == "the backend's answer broke off before its end; try again"
+    assert len(scripted.answers) == 1
+
+
+async def test_an_answer_that_is_asked_again_after_the_headers_goes_on(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    opened = asyncio.Event()
+    scripted.answers = [stream(HELLO[0], opened, cut=True), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, keep_alive=KeepAlive(open_after=0, tick=0.01))
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+    opened.set()
+
+    names = [name for name, _ in events(await response.read())]
+    assert (names.count("message_start"), names[-1]) == (1, "message_stop")
 
 
 async def test_a_json_answer_to_a_request_for_a_stream_becomes_a_stream(
@@ -410,6 +439,68 @@ async def test_an_error_after_the_grace_comes_in_the_stream(
 
     received = await read_until_cut(response)
     assert [name for name, _ in events(received)] == ["message_start", "error"]
+
+
+async def test_a_field_that_the_backend_refuses_is_left_out_from_then_on(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    refusal = b'{"error":{"message":"Unrecognized request argument supplied: chat_template_kwargs"}}'
+    scripted.answers = [respond(refusal, status=400), stream(*HELLO, *END), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url)
+
+    for _ in "ab":
+        response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+        assert events(await response.read())[-1][0] == "message_stop"
+
+    sent = [request.json for request in scripted.requests]
+    assert ["chat_template_kwargs" in request for request in sent] == [True, False, False]
+    assert sent[1] == sent[2]
+    assert {**sent[1], "chat_template_kwargs": sent[0]["chat_template_kwargs"]} == sent[0]
+
+
+async def test_a_model_that_does_not_see_gets_a_note_in_place_of_the_image(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    request = ask() | {"messages": [{"role": "user", "content": [image, {"type": "text", "text": "What is it?"}]}]}
+    refusal = b'{"error":{"code":500,"message":"image input is not supported - hint: ...","type":"server_error"}}'
+    scripted.answers = [respond(refusal, status=500), respond(json.dumps(COMPLETION).encode())]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=request, headers=TOKEN)
+
+    assert response.status == 200
+    assert scripted.requests[1].json["messages"] == [
+        {"role": "user", "content": "[image left out: this model does not take images]\n\nWhat is it?"}
+    ]
+
+
+async def test_a_limit_over_what_is_left_of_the_window_is_lowered_once(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    refusal = {
+        "error": "This model's maximum context length is 16384 tokens. However, you requested 19591 tokens "
+        "(9591 in the messages, 10000 in the completion). Please reduce the length."
+    }
+    scripted.answers = [respond(json.dumps(refusal).encode(), status=400), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True, max_tokens=10000), headers=TOKEN)
+
+    assert response.status == 200
+    assert [request.json["max_tokens"] for request in scripted.requests] == [10000, 16384 - 9591]
+
+
+async def test_a_refusal_that_cannot_be_helped_is_told_at_once(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [respond(b'{"error":{"message":"no such thing"}}', status=400)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+
+    assert response.status == 400
+    assert len(scripted.requests) == 1
 
 
 async def test_an_answer_longer_than_the_silence_limit_goes_on(

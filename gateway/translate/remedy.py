@@ -1,0 +1,130 @@
+"""A request that a backend refused, and what to change so that it takes it.
+
+Some backends refuse fields that others need; which ones is learnt from their words (peers.md, section 4.3) and kept in
+the profile of the model, so that it is asked the right way from then on. Each rule below takes the refusal and gives
+the profile that avoids it, or None where the refusal is about something else.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct, structs
+
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatRequest
+from gateway.translate.errors import BackendFault
+
+# what a request can do without
+_OPTIONAL: Final = frozenset(
+    {
+        "chat_template_kwargs",
+        "enable_thinking",
+        "parallel_tool_calls",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "top_k",
+        "top_p",
+    }
+)
+_REFUSED_FIELD: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"property '(\w+)' is unsupported",  # Groq
+        r'Unknown name "(\w+)"',  # Gemini
+        r"[Uu]nrecognized request arguments? supplied: (\w+)",  # OpenAI
+        r"[Uu]n(?:known|supported) (?:parameter|value): '(?:messages\[\d+\]\.)?(\w+)'",
+        r"(\w+)`?'?: Extra inputs are not permitted",  # pydantic: Mistral, Cerebras
+        r"'loc': 'body\.(?:[\w.]+\.)?(\w+)', 'msg': 'Extra inputs",  # vLLM
+        r"does not support parameters: \['(\w+)'",
+    )
+)
+# the opposite of a refusal: the field is missing
+_WANTED: Final = re.compile(r"must be passed back|is missing")
+_NO_IMAGES: Final = re.compile(
+    r"image input is not supported|not a multimodal model|support image|unknown variant `image_url`", re.IGNORECASE
+)
+_MOST_TOKENS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"max_(?:completion_)?tokens: \d+ > (\d+)",
+        r"cannot be greater than max_model_len=(\d+)",
+        r"supports at most (\d+) completion tokens",
+        r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d+)",
+        r"range of max_tokens is \[1, ?(\d+)\]",
+    )
+)
+_BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d+) \+ \d+ > (\d+)")
+_AT_LEAST: Final = re.compile(r"maximum context length is (\d+) tokens\. However, you requested [1-9]\d* output tokens")
+# an answer with less room than this is not worth asking for: the conversation must be compacted
+_LEAST_ROOM: Final = 1024
+# how far the real count of a prompt may be above the estimate
+_DOUBT: Final = 1.15
+
+
+class Remedy(Struct, frozen=True):
+    """What to ask with instead: another profile, and for this request alone, fewer tokens."""
+
+    profile: Profile
+    max_tokens: int | None = None
+
+
+def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int) -> Remedy | None:
+    """How to change a refused request; None where it cannot be helped."""
+    if fault.status not in (400, 404) or not fault.said or _WANTED.search(fault.said):
+        return None
+    for rule in _RULES:
+        if (better := rule(fault.said, chat, profile)) is not None and better != profile:
+            return Remedy(profile=better)
+    room = _room(fault, estimated_input)
+    return None if room is None else Remedy(profile=profile, max_tokens=room)
+
+
+def _without_images(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    sent = any(not isinstance(message["content"], str) for message in chat["messages"])
+    return structs.replace(profile, sees_images=False) if sent and _NO_IMAGES.search(said) else None
+
+
+def _other_limit_field(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    if "Use 'max_completion_tokens' instead" in said:
+        return structs.replace(profile, max_tokens_field="max_completion_tokens")
+    return None
+
+
+def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
+    most = next((int(match[1]) for pattern in _MOST_TOKENS if (match := pattern.search(said))), 0)
+    return structs.replace(profile, most_tokens=most) if 0 < most < asked else None
+
+
+def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    field = next((match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said))), "")
+    if field == profile.reasoning_field and (field not in chat or "messages" in said):
+        return structs.replace(profile, reasoning_field=None)
+    if field in _OPTIONAL and field in chat:
+        return structs.replace(profile, drops=profile.drops | {field})
+    return None
+
+
+_RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]] = (
+    _without_images,
+    _other_limit_field,
+    _fewer_tokens,
+    _without_field,
+)
+
+
+def _room(fault: BackendFault, estimated_input: int) -> int | None:
+    """What is left of the context window for the answer, where only prompt and answer together are too long."""
+    if both := _BOTH_TOO_LONG.search(fault.message):
+        room = int(both[2]) - int(both[1])
+    elif at_least := _AT_LEAST.search(fault.said):
+        # vLLM tells no count of the prompt, only a bound (peers.md, section 4.2)
+        room = int(at_least[1]) - int(estimated_input * _DOUBT)
+    else:
+        return None
+    return room if room >= _LEAST_ROOM else None
