@@ -48,6 +48,7 @@ async def test_the_backends_own_faults_count(status: int, scripted: ScriptedBack
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
+    # T28
     scripted.answers = [respond(b"{}", status=500), respond(b"{}", status=status)]
     await fault_of(backend)
 

@@ -14,6 +14,7 @@ PATHS = ["/v1/messages", "/v1/messages/count_tokens"]
 async def test_no_token_is_a_401(
     path: str, headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T59
     gateway = await start_gateway(scripted.url)
 
     response = await gateway.post(path, json=ask(), headers=headers)

@@ -1,3 +1,4 @@
+import asyncio
 from typing import Any
 
 from tests.conftest import TOKEN, ScriptedBackend, StartGateway, ask
@@ -17,6 +18,7 @@ async def count(gateway: Any, **fields: Any) -> int:
 
 
 async def test_everything_that_is_sent_counts(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    # T106
     gateway = await start_gateway(scripted.url)
     bare = await count(gateway)
 
@@ -40,3 +42,18 @@ async def test_it_needs_messages(scripted: ScriptedBackend, start_gateway: Start
 
     assert response.status == 400
     assert "messages" in (await response.json())["error"]["message"]
+
+
+async def test_a_big_count_does_not_hold_up_others(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    # T31 T57
+    gateway = await start_gateway(scripted.url)
+    await count(gateway)
+
+    counting = asyncio.create_task(count(gateway, prompt=" ".join(str(number) for number in range(120_000))))
+    answered = 0
+    while not counting.done():
+        assert (await gateway.get("/health")).status == 200
+        answered += 1
+
+    assert await counting > 120_000
+    assert answered > 3

@@ -41,6 +41,7 @@ USAGE = {
 
 
 async def test_a_stream_reads_like_anthropics(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    # T56 T83 T96 T102
     scripted.answers = [stream(*HELLO, *END)]
     gateway = await start_gateway(scripted.url)
 
@@ -149,6 +150,7 @@ async def test_a_base_url_that_ends_with_v1_works(embedded: str, start_gateway: 
 
 
 async def test_message_ids_are_unique(embedded: str, start_gateway: StartGateway) -> None:
+    # T12
     gateway = await start_gateway(embedded)
 
     answers = [await (await gateway.post("/v1/messages", json=ask(model="demo"), headers=TOKEN)).json() for _ in "ab"]
@@ -187,6 +189,7 @@ async def test_stream_and_message_agree(embedded: str, start_gateway: StartGatew
 async def test_an_error_status_goes_through_with_its_words(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T16 T41
     body = b'{"error":{"message":"slow down","type":"rate_limit","code":429}}'
     scripted.answers = [respond(body, status=429, retry_after="7")]
     gateway = await start_gateway(scripted.url)
@@ -231,6 +234,7 @@ async def test_an_error_in_the_stream_before_any_content_still_gets_a_status(
 async def test_a_fault_in_mid_text_is_never_a_clean_end(
     pieces: list[bytes], kind: str, message: str, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T23 T67
     opened = asyncio.Event()
     scripted.answers = [stream(*HELLO, opened, *pieces, cut=not pieces)]
     gateway = await start_gateway(scripted.url)
@@ -364,6 +368,7 @@ async def test_a_backend_that_falls_silent_in_the_answer_times_out(
 async def test_a_client_that_leaves_while_the_backend_is_silent_frees_it(
     streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T26 T79 T92
     scripted.answers = [silence(asyncio.Event())]
     gateway = await start_gateway(scripted.url)
 
@@ -377,6 +382,7 @@ async def test_a_client_that_leaves_while_the_backend_is_silent_frees_it(
 async def test_a_client_that_leaves_in_mid_stream_frees_the_backend(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T26 T92
     scripted.answers = [stream(*HELLO, asyncio.Event())]
     gateway = await start_gateway(scripted.url)
 
@@ -403,6 +409,7 @@ async def test_the_first_text_arrives_while_the_backend_holds_the_rest(
 
 
 async def test_a_silent_stream_is_opened_and_kept_alive(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    # T27
     rest = asyncio.Event()
     scripted.answers = [stream(rest, *HELLO, *END)]
     alive = KeepAlive(open_after=0.02, ping_after=0.02, heartbeat_after=0.1, tick=0.01)
@@ -506,6 +513,7 @@ async def test_a_refusal_that_cannot_be_helped_is_told_at_once(
 async def test_an_answer_longer_than_the_silence_limit_goes_on(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
+    # T30
     async def drip(writer: asyncio.StreamWriter) -> None:
         pieces = [HELLO[0], *[chunk({"content": "x"})] * 8, *END]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
@@ -639,6 +647,7 @@ async def test_a_document_that_cannot_be_read_is_noted(scripted: ScriptedBackend
 async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
     scripted: ScriptedBackend, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # T58 T68
     gateway = await start_gateway(scripted.url)
     monkeypatch.setattr("gateway.web.messages.translate_request", lambda *_, **__: 1 / 0)
 
