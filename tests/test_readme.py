@@ -60,3 +60,19 @@ def test_the_top_level_holds_what_the_design_names() -> None:
 
     expected = "setup.cfg pyproject.toml README.md gateway tests deploy Caddyfile LICENSE CHANGELOG.md"
     assert names - {"build", "dist"} == set(expected.split())
+
+
+def test_the_tests_that_the_table_of_faults_names_exist() -> None:
+    tests = ROOT / "tests"
+
+    named = re.findall(r"`([\w/]+\.py)` (test_\w+)", (tests / "README.md").read_text())
+
+    assert len(named) > 131
+    missing = [(file, name) for file, name in named if f"def {name}(" not in (tests / file).read_text()]
+    assert missing == []
+
+
+def test_no_fault_is_left_out_of_the_table() -> None:
+    rows = re.findall(r"^\| T(\d+) \| (.+) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
+
+    assert [int(number) for number, _ in rows] == list(range(1, 132))

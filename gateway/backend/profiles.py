@@ -33,7 +33,14 @@ PROFILES: Final[dict[str, Profile]] = {
         Profile(name="moonshot", thinking_control="thinking", drops=frozenset({"top_k"})),
         Profile(name="zai", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
         Profile(name="dashscope", thinking_control="enable_thinking"),
-        Profile(name="mistral", thinking_control="none", reasoning_field=None, drops=frozenset({"top_k"})),
+        # "Tool call id was X but must be a-z, A-Z, 0-9, with a length of 9."
+        Profile(
+            name="mistral",
+            thinking_control="none",
+            reasoning_field=None,
+            drops=frozenset({"top_k"}),
+            tool_id_length=9,
+        ),
         Profile(
             name="groq",
             thinking_control="none",

@@ -32,6 +32,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     drops: frozenset[str] = frozenset()
     # stop strings that it takes at most
     max_stops: int | None = None
+    # how many letters and digits the id of a tool call has; None: it may be any text
+    tool_id_length: int | None = None
     # tokens of an answer that it takes at most
     most_tokens: int | None = None
     # whether it takes images, as far as is known

@@ -10,7 +10,7 @@ from gateway.translate.media import Documents
 from gateway.translate.messages import translate_messages
 from gateway.translate.system import system_text
 from gateway.translate.thinking import missing_thinking, thinking_fields
-from gateway.translate.tools import left_out_note, translate_choice, translate_tools
+from gateway.translate.tools import left_out_note, set_id_length, translate_choice, translate_tools
 
 
 def translate_request(
@@ -43,6 +43,8 @@ def translate_request(
         reasoning_field=profile.reasoning_field,
         missing_thinking=missing_thinking(request, profile),
     )
+    if profile.tool_id_length is not None:
+        set_id_length(messages, profile.tool_id_length)
     chat: ChatRequest = {"model": model, "messages": messages}
     chat |= _tool_fields(request, tools)
     chat |= _sampling(request, profile, context_window)

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Tool, ToolChoice
-from gateway.openai.request import ToolSpec
+from gateway.openai.request import ChatMessage, ToolSpec
 
 # OpenAI and its followers refuse longer names; MCP plugins have them (peers.md, section 3, 17)
 _NAME_LIMIT: Final = 64
@@ -55,6 +55,21 @@ def backend_id(tool_use_id: str) -> str:
     except ValueError:
         return tool_use_id
     return call_id if client_id(call_id) == tool_use_id else tool_use_id
+
+
+def set_id_length(messages: Sequence[ChatMessage], length: int) -> None:
+    """Replace the ids of calls and results by letters and digits of this length, the same for the same id always."""
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call["id"] = _id_of_length(call["id"], length)
+        if "tool_call_id" in message:
+            message["tool_call_id"] = _id_of_length(message["tool_call_id"], length)
+
+
+def _id_of_length(call_id: str, length: int) -> str:
+    if len(call_id) == length and call_id.isascii() and call_id.isalnum():
+        return call_id
+    return blake2b(call_id.encode(), digest_size=length).hexdigest()[:length]
 
 
 def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:

@@ -156,8 +156,9 @@ def test_empty_messages_leave_no_trace(messages: list[Json], expected: list[Json
     ids=["empty text", "no blocks", "blank system"],
 )
 def test_a_conversation_without_content_is_refused(messages: list[Json]) -> None:
-    with pytest.raises(InvalidRequest, match="messages: at least one message must have content"):
+    with pytest.raises(InvalidRequest) as caught:
         translated(*messages)
+    assert caught.value.message == "messages: at least one message must have content"
 
 
 def test_a_prefill_stays_last() -> None:
@@ -511,6 +512,49 @@ def test_a_model_that_does_not_see_is_told_of_images() -> None:
 # other blocks
 
 
+REPORT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Sales rose."}}
+REPORT_TEXT = "<document>\nSales rose.\n</document>"
+
+
+def test_a_document_in_a_turn_and_in_a_result() -> None:  # T64, T93
+    assert translated(user(REPORT, "Sum up."), assistant(call("a")), user(result("a", [REPORT]))) == [
+        said(f"{REPORT_TEXT}\n\nSum up."),
+        answered("", function("a")),
+        tool("a", REPORT_TEXT),
+    ]
+
+
+def test_the_text_of_a_pdf_is_found_by_its_data() -> None:
+    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+    assert translated(user(pdf), documents={"JVBERi0=": "Hello"}) == [said("<document>\nHello\n</document>")]
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        (
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+            "[web_search was called on the server with {}]",
+        ),
+        (
+            {"type": "mcp_tool_use", "id": "s", "name": "find", "input": {}},
+            "[find was called on the server with {}]",
+        ),
+        ({"type": "mcp_tool_result", "tool_use_id": "s", "content": "Found."}, "[mcp_tool_result]\nFound."),
+        (
+            {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": "X"}]},
+            "[web_search_tool_result]\nX",
+        ),
+        ({"type": "web_fetch_tool_result", "content": {"error_code": "e"}}, "[web_fetch_tool_result]\ne"),
+        ({"type": "compaction", "content": "We built it."}, "[summary of the conversation so far]\nWe built it."),
+        ({"type": "tool_reference"}, "loaded: a tool"),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_what_anthropics_servers_did_stays_in_its_place(block: Json, text: str) -> None:
+    assert translated(user("Q"), assistant("A", block, "B")) == [said("Q"), answered(f"A\n\n{text}\n\nB")]
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -561,14 +605,14 @@ def test_thinking_of_every_turn_goes_back() -> None:  # T63, T105
         assistant(one, "A", two, call("a")),
         user(result("a")),
         assistant(three),
-        assistant("B"),
+        assistant(one, "B"),
         reasoning_field="reasoning",
     )
     assert chat == [
         said("Q"),
         answered("A", function("a"), reasoning="1\n2"),
         tool("a"),
-        answered("B", reasoning="3"),
+        answered("B", reasoning="3\n1"),
     ]
 
 

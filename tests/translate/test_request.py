@@ -270,3 +270,33 @@ def test_documents_and_eyes_are_passed_on() -> None:
         {"type": "text", "text": text},
         {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}},
     ]
+
+
+def test_a_backend_that_wants_ids_of_nine_characters_gets_them() -> None:
+    body = {
+        "model": "m",
+        "max_tokens": 10,
+        "messages": [
+            {"role": "user", "content": "Go"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "tool_use", "id": "toolu_0123456789", "name": "a", "input": {}},
+                    {"type": "tool_use", "id": "Abc123xyZ", "name": "b", "input": {}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "Abc123xyZ", "content": "2"},
+                    {"type": "tool_result", "tool_use_id": "toolu_0123456789", "content": "1"},
+                ],
+            },
+        ],
+    }
+    chat = translate_request(decode_request(json.dumps(body).encode()), PROFILES["mistral"], model="m")
+
+    calls = [call["id"] for call in chat["messages"][1]["tool_calls"]]
+    assert [message["tool_call_id"] for message in chat["messages"][2:]] == calls
+    assert [len(call) for call in calls] == [9, 9]
+    assert (calls[0].isalnum(), calls[1]) == (True, "Abc123xyZ")

@@ -1,7 +1,7 @@
 """Thinking between tags in the text: each case whole, and cut at every position."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.translate.think_tags import Piece, ThinkTags
@@ -70,10 +70,11 @@ def test_cut_at_every_position(said: str, pieces: list[Piece]) -> None:
             assert split(said[:first], said[first:second], said[second:]) == pieces
 
 
+THOROUGH = settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 SCRAPS = st.sampled_from(["<", "think", ">", "</", "<think>", "</think>", "\n", " ", "a", "<think>b</think>"])
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@THOROUGH
 @given(st.lists(SCRAPS, max_size=12), st.data())
 def test_the_outcome_does_not_depend_on_the_cuts(scraps: list[str], data: st.DataObject) -> None:
     said = "".join(scraps)
@@ -82,7 +83,7 @@ def test_the_outcome_does_not_depend_on_the_cuts(scraps: list[str], data: st.Dat
     assert split(*parts) == split(said) == split(*scraps)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@THOROUGH
 @given(st.text(alphabet="<>/think \n", max_size=40))
 def test_text_without_an_opening_tag_in_front_is_left_alone(said: str) -> None:
     if not said.lstrip().startswith("<think>"):

@@ -80,6 +80,11 @@ def test_a_placeholder_without_real_arguments_is_all_there_is(behind: str) -> No
     assert answer(*chunks) == tool(0, "c1", "Read", "{}") + END
 
 
+def test_real_arguments_behind_a_call_that_has_ended_are_another_call() -> None:
+    chunks = [calls(call(0, "c1", "Read", "{}")), delta(content="Hm"), calls(call(0, "c1", "Read", '{"a":1}')), STOP]
+    assert answer(*chunks) == (tool(0, "c1", "Read", "{}") + text(1, "Hm") + tool(2, NEW_ID, "Read", '{"a":1}') + END)
+
+
 def test_blanks_in_front_of_the_object_are_no_delta_of_their_own() -> None:
     chunks = one_by_one(
         call(0, "c1", "Read", " "), call(0, arguments="\n"), call(0, arguments=' {"a": " '), call(0, arguments=' "}')
@@ -143,6 +148,21 @@ def test_calls_in_pieces_stay_apart(index: int | None, name: str, ids: tuple[str
 
 
 @pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("ids", [("c1", "c2"), ("", "")], ids=["ids", "no ids"])
+def test_a_call_with_an_empty_object_is_no_placeholder_for_the_next(index: int | None, ids: tuple[str, str]) -> None:
+    first, second = (call_id or NEW_ID for call_id in ids)
+    expected = tool(0, first, "List", "{}") + tool(1, second, "List", '{"b":2}') + END
+    assert answer(*one_by_one(call(index, ids[0], "List", "{}"), call(index, ids[1], "List", '{"b":2}'))) == expected
+    in_pieces = one_by_one(
+        call(index, ids[0], "List", ""),
+        call(index, arguments="{}"),
+        call(index, ids[1], "List", ""),
+        call(index, arguments='{"b":2}'),
+    )
+    assert answer(*in_pieces) == expected
+
+
+@pytest.mark.parametrize("index", INDEXES)
 def test_a_call_without_arguments_ends_with_the_next_id_and_name(index: int | None) -> None:
     chunks = one_by_one(call(index, "c1", "List"), call(index, "c2", "Read", '{"b":2}'))
     assert answer(*chunks) == tool(0, "c1", "List") + tool(1, "c2", "Read", '{"b":2}') + END
@@ -178,8 +198,10 @@ def test_ids_without_index_hold_when_text_comes_between() -> None:
 # id
 
 
-def test_a_late_id_is_taken_while_the_call_waits_for_its_arguments() -> None:
-    chunks = one_by_one(call(0, name="Read"), call(0, "c1"), call(0, arguments="{}"))
+@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("name", [None, "Read"], ids=["name once", "name repeated"])
+def test_a_late_id_is_taken_while_the_call_waits_for_its_arguments(index: int | None, name: str | None) -> None:
+    chunks = one_by_one(call(index, name="Read"), call(index, "c1", name), call(index, arguments="{}"))
     assert answer(*chunks) == tool(0, "c1", "Read", "{}") + END
 
 
@@ -375,6 +397,24 @@ def test_arguments_behind_the_end_of_a_call_are_dropped() -> None:
         call(1, arguments="2}"),
     )
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + tool(1, "c2", "Read", '{"b":', "2}") + END
+
+
+def test_arguments_behind_the_end_of_a_call_do_not_hide_that_it_has_ended() -> None:
+    chunks = [
+        calls(call(0, "c1", "Read", '{"a":1}')),
+        delta(content="Text"),
+        calls(call(0, arguments="}")),
+        calls(call(0, name="Read", arguments='{"b":2}')),
+        STOP,
+    ]
+    assert answer(*chunks) == (
+        tool(0, "c1", "Read", '{"a":1}') + text(1, "Text") + tool(2, NEW_ID, "Read", '{"b":2}') + END
+    )
+
+
+def test_arguments_behind_whole_ones_stay_with_their_call() -> None:
+    chunks = one_by_one(call(0, "c1", "Read", '{"a":1}'), call(0, "c1", arguments="}"))
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}', "}") + END
 
 
 def test_arguments_are_not_taken_for_whole_before_they_are() -> None:
