@@ -63,8 +63,7 @@ def _demo_parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
-    from gateway.serve import serve
-    from gateway.server import run
+    from gateway.server import run, serve
 
     return run(serve(settings))
 

@@ -131,6 +131,7 @@ async def test_a_signal_ends_it_in_order(number: signal.Signals, start: Start) -
 
 
 async def test_a_running_stream_ends_well_after_a_signal(start: Start, scripted: ScriptedBackend) -> None:
+    # T33
     rest = asyncio.Event()
     scripted.answers = [stream(*HELLO, rest, *END)]
     async with start(HOST_PORT="0", BACKEND_URL=scripted.url) as process, aiohttp.ClientSession() as session:
