@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 _DRAIN_SECONDS: Final = 0.5
 # a guess for the moment before the tokens are counted: English prose and JSON have about four characters a token
 _CHARACTERS_PER_TOKEN: Final = 4
+# a backend that refuses one field may refuse the next
+_MOST_REMEDIES: Final = 4
 # an answer that broke off or made no sense, or a failure of the engine; not an overload, and not a long silence
 _WORTH_ANOTHER_TRY: Final = (500, 502)
 
@@ -74,17 +76,22 @@ class _Turn:
 
     async def ask(self) -> Call:
         """Ask the backend; where it refuses what can be asked in another way, ask in that. Raises BackendFault."""
-        try:
-            return await self._send()
-        except BackendFault as fault:
-            remedy = find_remedy(fault, self.chat, self.profile, await self.tokens)
-            if remedy is None:
-                raise
-        self.request.max_tokens = remedy.max_tokens or self.request.max_tokens
-        learnt, self.profile = remedy.profile != self.profile, remedy.profile
-        self.translate()
-        call = await self._send()
-        if learnt:
+        first = self.profile
+        for _ in range(_MOST_REMEDIES):
+            try:
+                call = await self._send()
+            except BackendFault as fault:
+                remedy = find_remedy(fault, self.chat, self.profile, await self.tokens)
+                if remedy is None:
+                    raise
+                self.profile = remedy.profile
+                self.request.max_tokens = remedy.max_tokens or self.request.max_tokens
+                self.translate()
+            else:
+                break
+        else:
+            call = await self._send()
+        if self.profile != first:
             self.gateway.catalogue.learn(self.model, self.profile)
         return call
 

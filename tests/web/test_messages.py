@@ -465,6 +465,38 @@ async def test_a_field_that_the_backend_refuses_is_left_out_from_then_on(
     assert {**sent[1], "chat_template_kwargs": sent[0]["chat_template_kwargs"]} == sent[0]
 
 
+async def test_one_refusal_after_the_other_is_learnt(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    fields = ["chat_template_kwargs", "top_k", "temperature"]
+    refusals = [f'{{"error":"Unrecognized request argument supplied: {name}"}}' for name in fields]
+    scripted.answers = [respond(refusal.encode(), status=400) for refusal in refusals]
+    scripted.answers += [respond(json.dumps(COMPLETION).encode())] * 2
+    gateway = await start_gateway(scripted.url)
+
+    statuses = [
+        (await gateway.post("/v1/messages", json=ask(top_k=1, temperature=1), headers=TOKEN)).status for _ in "ab"
+    ]
+
+    assert statuses == [200, 200]
+    assert len(scripted.requests) == 5
+    assert not set(fields) & set(scripted.requests[4].json)
+
+
+async def test_a_backend_that_refuses_everything_is_not_asked_for_ever(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    fields = ["chat_template_kwargs", "top_k", "temperature", "top_p", "stream_options"]
+    scripted.answers = [
+        respond(f'{{"error":"Unrecognized request argument supplied: {name}"}}'.encode(), status=400) for name in fields
+    ]
+    gateway = await start_gateway(scripted.url)
+
+    request = ask(top_k=1, temperature=1, top_p=1, stream=True)
+    response = await gateway.post("/v1/messages", json=request, headers=TOKEN)
+
+    assert response.status == 400
+    assert len(scripted.requests) == 5
+
+
 async def test_a_model_that_does_not_see_gets_a_note_in_place_of_the_image(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
