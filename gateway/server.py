@@ -6,16 +6,22 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import __version__
+from gateway.anthropic.errors import ApiError
 from gateway.app import make_app
 from gateway.log import configure_logging
 from gateway.settings import Settings, SettingsError
+from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
+
+# clients keep connections between the turns of a conversation
+_KEEPALIVE_SECONDS: Final = 75.0
 
 log = structlog.get_logger(__name__)
 
@@ -38,26 +44,64 @@ async def listening(app: web.Application, settings: Settings) -> AsyncIterator[s
 
     Raises SettingsError when the address cannot be listened on.
     """
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        shutdown_timeout=settings.shutdown_grace_secs,
-        keepalive_timeout=75,
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=settings.shutdown_grace_secs)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.host_port, backlog=1024)
+        server = await _bind(runner, settings)
         try:
-            await site.start()
-        except socket.gaierror as error:
-            raise SettingsError(f"HOST={settings.host}: {error.strerror}") from None
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise SettingsError(f"HOST={settings.host} HOST_PORT={settings.host_port}: {reason}") from None
-        yield _url(runner.addresses[0])
+            yield _url(server.sockets[0].getsockname())
+        finally:
+            server.close()
     finally:
         await runner.cleanup()
+
+
+async def _bind(runner: web.AppRunner, settings: Settings) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    manager = cast(web.Server, runner.server)  # there since the runner was set up
+
+    def connected() -> Protocol:
+        return Protocol(manager, loop=loop, keepalive_timeout=_KEEPALIVE_SECONDS)
+
+    try:
+        return await loop.create_server(connected, settings.host, settings.host_port, backlog=1024)
+    except socket.gaierror as error:
+        raise SettingsError(f"HOST={settings.host}: {error.strerror}") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(f"HOST={settings.host} HOST_PORT={settings.host_port}: {reason}") from None
+
+
+class Protocol(web.RequestHandler):
+    """aiohttp's server protocol, but what is no HTTP gets Anthropic's error, too, and is not logged: it may hold half
+    a token.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that no handler has seen; it closes the connection."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        request_id = new_request_id()
+        # behind the first colon the parser shows the bytes that it stumbled over
+        reason = exc.message.partition(":")[0].strip()
+        error = ApiError(exc.code, f"the request is not valid HTTP: {reason}")
+        log.info("not valid HTTP", request_id=request_id, status=error.status, reason=reason)
+        response = web.Response(
+            status=error.status,
+            body=error.body(request_id),
+            content_type="application/json",
+            headers={**error.headers(), "request-id": request_id},
+        )
+        response.force_close()
+        return response
 
 
 async def wait_for_signal() -> None:
