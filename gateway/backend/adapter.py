@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import structlog
@@ -42,6 +42,7 @@ class Backend:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[_trace_reuse()],
         )
 
     async def chat(self, body: bytes, *, token: str, stream: bool) -> "Call":
@@ -60,9 +61,25 @@ class Backend:
         await call.send(body, headers)
         return call
 
-    async def post(self, body: aiohttp.Payload, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        """The response's head. Redirects are not followed: the token is for this host only."""
-        return await self._session.post(self.endpoint.chat, data=body, headers=headers, allow_redirects=False)
+    async def post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """The response's head. Redirects are not followed: the token is for this host only.
+
+        A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent
+        on the next.
+        """
+        while True:
+            connection = _Connection()
+            try:
+                return await self._session.post(
+                    self.endpoint.chat,
+                    data=JSONBody(body),
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=connection,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not connection.reused:
+                    raise
 
     async def models(self, token: str | None) -> list[Model]:
         """The model list. Raises BackendFault, also for an answer that is no list; the breaker does not care."""
@@ -71,6 +88,7 @@ class Backend:
             async with self._session.get(
                 self.endpoint.models,
                 headers=headers,
+                trace_request_ctx=_Connection(),
                 timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
                 allow_redirects=False,
             ) as response:
@@ -103,6 +121,24 @@ class Backend:
             reason = os.strerror(error.errno) if error.errno else "connection failed"
             return BackendFault(502, f"no connection to the backend at {where} ({reason}): is it running?")
         return BackendFault(502, f"the backend at {where} closed the connection before it answered; try again")
+
+
+class _Connection:
+    """Whether a request went over a connection that had been used before."""
+
+    __slots__ = ("reused",)
+
+    def __init__(self) -> None:
+        self.reused = False
+
+
+def _trace_reuse() -> aiohttp.TraceConfig:
+    async def mark(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
+        context.trace_request_ctx.reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(mark)
+    return trace
 
 
 class JSONBody(aiohttp.Payload):
@@ -199,7 +235,7 @@ class Call:
     async def _send(self, body: bytes, headers: dict[str, str]) -> None:
         backend = self._backend
         try:
-            self._response = await backend.post(JSONBody(body), headers)
+            self._response = await backend.post(body, headers)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise backend.unreachable(error) from None
         if self._response.status != 200:

@@ -93,7 +93,7 @@ class _Call:
     def is_whole(self) -> bool:
         """Whether the arguments are a complete JSON object."""
         if self._whole is None:
-            self._whole = self.begins_object() and _is_json(self.arguments)
+            self._whole = _is_object(self.arguments)
         return self._whole
 
     def _take_name(self, piece: _Piece) -> None:
@@ -122,7 +122,7 @@ class _Call:
 class ToolCalls:
     """All calls of one answer, written to `writer` in order."""
 
-    __slots__ = ("_done", "_ids", "_known", "_last", "_names", "_queue", "_writer")
+    __slots__ = ("_ids", "_known", "_last", "_names", "_queue", "_writer", "_wrote")
 
     def __init__(self, writer: BlockWriter, names: Mapping[str, str]) -> None:
         """`names` maps shortened tool names back to the client's."""
@@ -132,7 +132,7 @@ class ToolCalls:
         self._known: dict[int | str, _Call] = {}  # by index, and by id where there is no index
         self._last: _Call | None = None
         self._ids: set[str] = set()
-        self._done = 0
+        self._wrote = False
 
     @property
     def open(self) -> bool:
@@ -142,7 +142,7 @@ class ToolCalls:
     @property
     def any(self) -> bool:
         """Whether the answer holds a call."""
-        return self._done > 0 or bool(self._queue)
+        return self._wrote or bool(self._queue)
 
     def add(self, delta: ToolCall) -> int:
         """Take one piece. Returns how many characters of arguments it held."""
@@ -203,7 +203,7 @@ class ToolCalls:
                 call.arguments = _wrapped("".join(call.arguments))
             self._send(call)
             self._writer.end_block()
-            self._done += 1
+            self._wrote = True
         elif call.arguments:
             # a call that names no tool can be no call; what the model wrote stays readable
             self._writer.begin_text()
@@ -252,8 +252,8 @@ def _wrapped(arguments: str) -> list[str]:
     return [msgspec.json.encode(tool_input(arguments)).decode()]
 
 
-def _is_json(pieces: list[str]) -> bool:
-    """Whether the pieces of an object make a whole one; mostly their last character tells that they do not."""
+def _is_object(pieces: list[str]) -> bool:
+    """Whether the pieces make a whole JSON object; mostly their last character tells that they do not."""
     last = next((piece for piece in reversed(pieces) if piece.strip()), "")
     if not last.rstrip().endswith("}"):
         return False

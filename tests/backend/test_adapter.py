@@ -75,6 +75,34 @@ async def test_a_connection_that_closes_without_an_answer_counts(scripted: Scrip
     assert backend.breaker.failures == 1
 
 
+async def test_an_idle_connection_that_the_server_has_closed_is_not_the_requests_fault() -> None:
+    served = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = len(served)
+        served.append(number)
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\nok")
+        if number == 0:
+            # keeps the connection, and closes it on the next request without a word
+            await reader.readuntil(b"{}")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    breaker = Breaker(enabled=True, fail_max=1, reset_seconds=60)
+    backend = Backend(parse_endpoint(url), breaker, silence_seconds=5)
+
+    answers = [await call(backend) for _ in "ab"]
+    await backend.close()
+    server.close()
+
+    assert answers == [b"ok", b"ok"]
+    assert len(served) == 2
+    assert breaker.state == "closed"
+
+
 async def test_an_answer_that_breaks_off_counts(scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.answers = [stream(b"one", cut=True)]
 

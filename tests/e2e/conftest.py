@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +34,32 @@ def npm() -> None:
         pytest.skip("node and npm are not installed")
 
 
-@pytest.fixture
-def free_port() -> int:
+@pytest.fixture(scope="module")
+def llama(cache: Path) -> Iterator[str]:
+    """The URL of a llama.cpp server, one for all tests of a module."""
+    # one thread: two would wait for each other at every step wherever something else runs as well
+    with server_process("start_llama_backend.sh", cache / "llama", THREADS="1") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def server_process(script: str, folder: Path, **environment: str) -> Iterator[str]:
+    """A model server, installed into `folder` and started by one of the scripts here; gives its URL. Skips where that
+    cannot be done.
+    """
+    if shutil.which("curl") is None:
+        pytest.skip("curl, which the start script needs, is not installed")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+        port = server.getsockname()[1]
+    command = ("bash", str(HERE / script), str(folder), str(port))
+    started = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    if started.returncode != 0:
+        pytest.skip(f"{script}: cannot be installed or started here: {started.stderr[-300:]}")
+    pid = int(started.stdout.split()[-1])
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.kill(pid, signal.SIGTERM)
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,7 @@ from gateway.translate.errors import BackendFault
 from tests.translate.conftest import (
     ESTIMATED_INPUT,
     NEW_ID,
+    START,
     USAGE,
     Chunk,
     Event,
@@ -123,6 +124,17 @@ def test_the_finish_is_told_to_the_caller() -> None:
     translator.writer.message_start("msg_1", "model-1", 1)
     translator.feed(sse(HI, STOP, USAGE))
     assert translator.end(estimated_input=1) == Finish("end_turn", None, Usage(input_tokens=30, output_tokens=4))
+
+
+def test_another_answer_goes_on_where_one_failed_without_content() -> None:
+    first = StreamTranslator()
+    first.writer.message_start("msg_1", "model-1", ESTIMATED_INPUT)
+    with pytest.raises(BackendFault):
+        first.feed(sse(delta(role="assistant"), {"error": OVERLOADED}))
+    second = StreamTranslator(first.writer)
+    second.feed(sse(HI, STOP, USAGE, "[DONE]"))
+    second.end(estimated_input=ESTIMATED_INPUT)
+    assert parse(first.writer.take()) == [START, *HELLO]
 
 
 # errors inside
@@ -289,7 +301,8 @@ def test_data_that_is_no_chunk_is_a_fault(data: str, excerpt: str) -> None:
     assert outcome.events == unfinished(text(0, "Hi"))
     assert outcome.fault is not None
     assert outcome.fault.message.startswith(f"the backend sent something that is no chat completion: {excerpt}")
-    assert (outcome.fault.status, outcome.fault.quotes) == (502, True)
+    assert outcome.fault.status == 502
+    assert outcome.fault.said.startswith(excerpt)
 
 
 @pytest.mark.parametrize(

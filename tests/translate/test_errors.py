@@ -203,6 +203,18 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (500, "api_error", "The model produced output that does not match the expected peg-native format"),
             id="llama.cpp: odd output",
         ),
+        pytest.param(
+            502,
+            said("upstream: parse_error"),
+            (502, "api_error", "upstream: parse_error"),
+            id="a proxy's own trouble",
+        ),
+        pytest.param(
+            503,
+            said("model 'x' not found on any worker"),
+            (529, "overloaded_error", "model 'x' not found on any worker"),
+            id="a model that is not there yet",
+        ),
         pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="T91 bad gateway"),
         pytest.param(
             504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="T91 gateway timeout"
@@ -220,6 +232,14 @@ def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]
 @pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
 def test_an_error_without_words_names_its_status(body: bytes) -> None:
     assert fault(502, body).message == "the backend answered 502"
+
+
+def test_the_backends_own_words_are_told_apart() -> None:
+    assert fault(401, said("Wrong key")).said == fault(500, said("Wrong key")).said == "Wrong key"
+    assert fault(402, said("Insufficient credits")).said == "Insufficient credits"
+    assert fault(400, said("Input is too long for requested model.")).said == "Input is too long for requested model."
+    assert malformed("'x'").said == "'x'"
+    assert cut_short().said == ""
 
 
 def test_an_account_without_credit_is_not_told_to_wait() -> None:

@@ -226,6 +226,22 @@ def test_ids_of_later_pieces_change_nothing(ids: tuple[str, str, str], name: str
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
 
 
+def test_new_ids_without_index_and_name_change_nothing_within_arguments() -> None:
+    chunks = one_by_one(
+        call(None, "c1", "Read", ""), call(None, "x2", arguments='{"a":'), call(None, "x3", arguments="1}")
+    )
+    assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
+
+
+def test_a_new_id_behind_a_whole_call_does_not_hold_up_text() -> None:
+    events = tool(0, "c1", "Read", '{"a":1}') + text(1, "Hm")
+    assert live(calls(call(0, "c1", "Read", '{"a":1}')), calls(call(0, "x2", arguments="")), delta(content="Hm")) == [
+        events[:2],
+        [],
+        events[2:-1],
+    ]
+
+
 @pytest.mark.parametrize("indexes", [(0, 1), (0, 0), (None, None)])
 def test_an_id_given_twice_becomes_two(indexes: tuple[int | None, int | None]) -> None:  # T12
     chunks = one_by_one(call(indexes[0], "tool_0", "Read", '{"a":1}'), call(indexes[1], "tool_0", "Read", '{"b":2}'))
@@ -412,8 +428,10 @@ def test_arguments_behind_the_end_of_a_call_do_not_hide_that_it_has_ended() -> N
     )
 
 
-def test_arguments_behind_whole_ones_stay_with_their_call() -> None:
-    chunks = one_by_one(call(0, "c1", "Read", '{"a":1}'), call(0, "c1", arguments="}"))
+@pytest.mark.parametrize("names", [1, 2], ids=["name once", "name repeated"])
+def test_arguments_behind_whole_ones_stay_with_their_call(names: int) -> None:
+    first = [call(0, "c1", "Read")] * names
+    chunks = one_by_one(*first, call(0, arguments='{"a":1}'), call(0, "c1", arguments="}"))
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}', "}") + END
 
 
