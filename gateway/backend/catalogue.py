@@ -1,7 +1,7 @@
 """The backend's models: a list kept fresh, and the way from a client's name to the backend's.
 
-A name is looked up in the user's map first, then in the list: as it is, in any case, without `[1m]`, and without the
-`claude-` that stands before it in the list for clients.
+A name is looked up in the list: as it is, in any case, without `[1m]`, and without the `claude-` that stands before it
+in the list for clients; then in the user's map.
 
 The list is fetched at start, every minute, and when a name is not in it. Backends that want a key for their list are
 asked with the token of a client whose request needs it; tokens are not kept. A backend without a list takes any name.
@@ -27,6 +27,8 @@ from gateway.translate.errors import BackendFault
 REFRESH_SECONDS: Final = 60.0
 # an unknown name asks the backend anew, but not more often than this
 _MISS_SECONDS: Final = 5.0
+# a backend that has given no list yet may only be starting
+_UNLOADED_SECONDS: Final = 15.0
 _NAMES_SHOWN: Final = 20
 # Claude Code's mark for a long context; the client cuts it off itself, other clients may not
 _LONG_CONTEXT: Final = "[1m]"
@@ -88,16 +90,16 @@ class Catalogue:
 
         Raises ApiError 404, its message naming the nearest and the available models.
         """
-        name = self._map.target(name) or name
-        model = self.find(name)
+        model = self._mapped(name)
         if model is None and self._clock() - self._asked_at >= (_MISS_SECONDS if self._loaded else REFRESH_SECONDS):
             await self._refresh(token)
-            model = self.find(name)
+            model = self._mapped(name)
         if model is not None:
             if self._clock() - self._fetched_at >= 2 * REFRESH_SECONDS and not self._lock.locked():
                 # the background's fetches fail: the backend wants a token for its list
                 self._run(self._refresh(token))
             return model
+        name = self._map.target(name) or name
         if not self._models:
             return Model(id=_bare(name))
         raise self._unknown(name)
@@ -114,6 +116,13 @@ class Catalogue:
             if model := self._models.get(candidate) or self._by_lower_case.get(candidate.lower()):
                 return model
         return None
+
+    def _mapped(self, name: str) -> Model | None:
+        """The model of this name, or the one that the user's map has for it."""
+        model = self.find(name)
+        if model is None and (target := self._map.target(name)) is not None:
+            model = self.find(target)
+        return model
 
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model: the one learnt from its refusals, else by host or list."""
@@ -135,7 +144,7 @@ class Catalogue:
     async def _keep_fresh(self) -> None:
         while True:
             await self._refresh(None)
-            await asyncio.sleep(REFRESH_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS if self._loaded else _UNLOADED_SECONDS)
 
     async def _refresh(self, token: str | None) -> None:
         """Fetch the list; one at a time, and who waited for another's fetch does not fetch again."""

@@ -219,6 +219,8 @@ async def test_a_chosen_profile_wins(scripted: ScriptedBackend, backend: Backend
         ("Claude-Sonnet-5", "big/Model"),
         ("my-alias", "small"),
         ("small", "small"),
+        ("claude-small", "small"),
+        ("claude-SMALL[1m]", "small"),
     ],
 )
 async def test_the_users_map_names_models(asked: str, found: str, scripted: ScriptedBackend, backend: Backend) -> None:
