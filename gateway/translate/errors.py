@@ -120,7 +120,7 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     counts = status >= 500 or status in (408, 429)
     if status == 500 and _CLIENT_FAULT.search(error.message):
         status, counts = 400, False
-    elif status in (400, 404) and _NO_MODEL.search(error.message):
+    elif status == 400 and _NO_MODEL.search(error.message):
         status = 404
     elif status == 503 or ((status == 429 or status >= 500) and _CAPACITY.search(error.message)):
         status = 529

@@ -82,7 +82,7 @@ class Reducer:
                 self._take_usage(choice.usage)
             if choice.finish_reason:
                 self._take_finish_reason(str(choice.finish_reason))
-            if isinstance(choice.stop_reason, str) and choice.stop_reason in self._stops:
+            if choice.stop_reason in self._stops:
                 self._matched_stop = choice.stop_reason
 
     def end(self, *, estimated_input: int, marked: bool) -> Finish:
@@ -95,7 +95,6 @@ class Reducer:
         empty = not (self._any_block or self._tools.any)
         if self._finish_reason is None and (empty or not marked):
             raise cut_short()
-        self._close()
         self._tools.end()
         self._place_late()
         if empty and self._blanks and self._blanks_kind == "text":
@@ -180,7 +179,7 @@ class Reducer:
         if not self._blanks.strip():
             return
         text, self._blanks = self._blanks, ""
-        if self._tools.open and not self._tools.settle():
+        if not self._tools.settle():
             self._late.append((kind, text))
             return
         self._place_late()
@@ -233,5 +232,5 @@ def _reasoning_text(value: Any) -> str:
     if isinstance(value, list):
         return "".join(_reasoning_text(item) for item in value)
     if isinstance(value, dict):
-        return _reasoning_text(value.get("text") or value.get("summary") or "")
+        return _reasoning_text(value.get("text") or value.get("summary"))
     return ""

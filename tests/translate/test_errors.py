@@ -114,6 +114,12 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             (400, "invalid_request_error", "Invalid JSON payload received."),
             id="gemini: an array",
         ),
+        pytest.param(
+            400,
+            said("unknown method: overloaded"),
+            (400, "invalid_request_error", "unknown method: overloaded"),
+            id="a word of capacity in a bad request",
+        ),
         pytest.param(409, said("Conflict"), (409, "conflict_error", "Conflict"), id="conflict"),
         pytest.param(413, said("Body too large"), (413, "request_too_large", "Body too large"), id="too large"),
         pytest.param(418, said("Teapot"), (400, "invalid_request_error", "Teapot"), id="another client error"),

@@ -372,9 +372,20 @@ def test_usage_is_found_wherever_it_is(chunks: list[Chunk]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        pytest.param({"prompt_tokens": 50}, {"input_tokens": 50, "output_tokens": 1}, id="prompt only"),
+        pytest.param({"completion_tokens": 9}, {"input_tokens": 7, "output_tokens": 9}, id="completion only"),
+    ],
+)
+def test_half_a_usage_is_used(usage: Chunk, expected: Any) -> None:
+    assert translate(sse(HI, with_usage(STOP, usage))).events == text(0, "Hi") + ended("end_turn", **expected)
+
+
 def test_without_usage_both_counts_are_estimated() -> None:
     chunks = [
-        delta(reasoning="12345"),
+        delta(reasoning="1234567"),
         delta(content="1"),
         delta(content="2345"),
         calls(call(0, "c1", "Read", '{"a": 1}')),
