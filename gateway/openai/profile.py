@@ -9,10 +9,10 @@ from msgspec import Struct
 
 # how a backend is told to think or not (peers.md, section 4.1)
 ThinkingControl = Literal[
-    "chat_template_kwargs",  # {"enable_thinking": bool}: vLLM, SGLang, llama.cpp, Chutes
+    "chat_template_kwargs",  # {"enable_thinking": bool, "thinking": bool}: vLLM, SGLang, llama.cpp, Chutes
     "enable_thinking",  # a top-level bool: DashScope
     "thinking",  # {"type": "enabled" | "disabled"}: DeepSeek, GLM, Kimi
-    "reasoning",  # {"enabled": bool, "effort" or "max_tokens"}: OpenRouter
+    "reasoning",  # {"effort" or "max_tokens"} or {"enabled": true}; left out to leave it to the model: OpenRouter
     "reasoning_effort",  # "none" to "high": Ollama
     "none",  # by the model's choice alone: OpenAI's own models, Mistral, Groq
 ]

@@ -16,6 +16,7 @@ _N: Final = r"(\d[\d,]{0,14})"
 # texts that mean an overflow, all in lower case
 _MARKS: Final = (
     "maximum context length",
+    "maximum context limit",
     "context_length_exceeded",
     "exceed_context_size_error",
     "exceeds the available context size",
@@ -37,8 +38,6 @@ _MARKS: Final = (
     "prompt token count of",
     "maximum prompt length",
     "exceeds the maximum allowed input length",
-    "prompt exceeds maximum context",
-    "maximum context",
     "reduce the length of the messages",
     "range of input length should be",
     "`inputs` tokens + `max_new_tokens` must be",
@@ -79,7 +78,8 @@ _INPUTS: Final = tuple(
         rf"{_N} (?:tokens )?(?:in|from) the (?:input )?messages",
         rf"request \({_N} tokens\)",
         rf"input \({_N} tokens\)",
-        rf"contains at least {_N} input",
+        rf"{_N} in your prompt",
+        rf"contains (?:at least )?{_N} input",
         rf"resulted in {_N}",
         rf"token count(?: of)?(?: is)? \(?{_N}",
         rf"Prompt contains {_N}",
@@ -94,7 +94,6 @@ _INPUTS: Final = tuple(
         rf"context limit: {_N} \+",
         rf"request has {_N} input",
         rf"prompt \(length {_N}\)",
-        rf"requested {_N} tokens",
     )
 )
 _OUTPUTS: Final = tuple(

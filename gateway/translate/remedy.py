@@ -43,6 +43,13 @@ _REFUSED_FIELD: Final = tuple(
         r"does not support parameters: \['(\w+)'",
     )
 )
+# refusals that do not name the field as it was sent
+_REFUSED_IN_WORDS: Final = (
+    ("chat_template is not supported for Mistral tokenizers", "chat_template_kwargs"),  # vLLM
+    ("does not support thinking", "reasoning_effort"),  # Ollama
+    ("Reasoning is mandatory", "reasoning"),  # OpenRouter
+    ("This response_format type is unavailable", "response_format"),  # DeepSeek
+)
 # the opposite of a refusal: the field is missing
 _WANTED: Final = re.compile(r"must be passed back|is missing")
 _NO_IMAGES: Final = re.compile(
@@ -102,7 +109,9 @@ def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | N
 
 
 def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
-    field = next((match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said))), "")
+    named = (match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said)))
+    meant = (field for words, field in _REFUSED_IN_WORDS if words in said)
+    field = next(named, None) or next(meant, "")
     if field == profile.reasoning_field and (field not in chat or "messages" in said):
         return structs.replace(profile, reasoning_field=None)
     if field in _OPTIONAL and field in chat:

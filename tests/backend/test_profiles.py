@@ -64,6 +64,21 @@ def test_profiles_are_found_by_their_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("control", "names"),
+    [
+        ("chat_template_kwargs", {"generic", "vllm", "sglang", "llama.cpp", "chutes"}),
+        ("enable_thinking", {"dashscope"}),
+        ("thinking", {"deepseek", "moonshot", "zai"}),
+        ("reasoning", {"openrouter"}),
+        ("reasoning_effort", {"ollama"}),
+        ("none", {"mistral", "groq", "gemini", "openai"}),
+    ],
+)
+def test_the_switch_for_thinking(control: str, names: set[str]) -> None:
+    assert {name for name, profile in PROFILES.items() if profile.thinking_control == control} == names
+
+
+@pytest.mark.parametrize(
     ("field", "names"),
     [
         ("reasoning", {"vllm", "ollama", "openrouter"}),
@@ -94,3 +109,6 @@ def test_limits() -> None:
     assert {name for name, profile in PROFILES.items() if profile.max_stops == 4} == {"vllm", "groq", "openai"}
     new_field = {name for name, profile in PROFILES.items() if profile.max_tokens_field == "max_completion_tokens"}
     assert new_field == {"openai"}
+    assert {name: profile.tool_id_length for name, profile in PROFILES.items() if profile.tool_id_length} == {
+        "mistral": 9
+    }

@@ -143,6 +143,37 @@ PROMPT_TOO_LONG = [
     ),
     pytest.param("Input too long: 9,000 input tokens, limit is 8,192.", 9000, 8192, id="with separators"),
     pytest.param("The maximum input length is 8192 tokens.", 8193, 8192, id="only a limit"),
+    pytest.param("The model's maximum context limit is exceeded, it is > 8192", 8193, 8192, id="another limit"),
+    pytest.param("This exceeds the maximum number of tokens allowed (8192).", 8193, 8192, id="gemini: only a limit"),
+    pytest.param(
+        "This model's maximum context length is 8192 tokens. However, your prompt contains at least 9000 input tokens.",
+        9000,
+        8192,
+        id="a lower bound above the limit",
+    ),
+    pytest.param(
+        "max_tokens is too large: 4000. This model's maximum context length is 8192 tokens.",
+        8193,
+        8192,
+        id="an output without a prompt",
+    ),
+    pytest.param(
+        "request (100 tokens) exceeds the available context size (2048 tokens)", 2049, 2048, id="a size below the limit"
+    ),
+    pytest.param(
+        "This model's maximum context length is 8192 tokens. However, you requested 8292 tokens (8192 in the messages, "
+        "100 in the completion).",
+        8193,
+        8192,
+        id="a prompt that leaves no room",
+    ),
+    pytest.param(
+        "This model's maximum context length is 8192 tokens. However, you requested 8192 tokens (8000 in the messages, "
+        "192 in the completion).",
+        8193,
+        8192,
+        id="numbers that would fit",
+    ),
     pytest.param(
         "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 100 `max_new_tokens`",
         5000,
@@ -152,6 +183,22 @@ PROMPT_TOO_LONG = [
 ]
 
 TOGETHER_TOO_LONG = [
+    pytest.param(
+        "This model's maximum context length is 4097 tokens, however you requested 5200 tokens (1200 in your prompt; 4000 "
+        "for the completion). Please reduce your prompt; or completion length.",
+        1200,
+        4000,
+        4097,
+        id="openai, older",
+    ),
+    pytest.param(
+        "This model's maximum context length is 128000 tokens. However, you requested 65535 output tokens and your "
+        "prompt contains 70000 input tokens.",
+        70000,
+        65535,
+        128000,
+        id="vllm: a size, no lower bound",
+    ),
     pytest.param(
         "This model's maximum context length is 16384 tokens. However, you requested 19591 tokens (9591 in "
         "the messages, "

@@ -42,8 +42,10 @@ def remedy(text: str, status: int = 400, chat: ChatRequest = CHAT, tokens: int =
         ("1 validation error:\n  {'type': 'extra_forbidden', 'loc': 'body.top_k', 'msg': 'Extra inputs are not permitted'}", "top_k"),
         ('{"detail":[{"type":"extra_forbidden","loc":["body","chat_template_kwargs"],"msg":"Extra inputs are not permitted"}]}', "chat_template_kwargs"),
         ("litellm.UnsupportedParamsError: x does not support parameters: ['top_k'], for model=m", "top_k"),
+        ("chat_template is not supported for Mistral tokenizers.", "chat_template_kwargs"),
+        ('"llama3.2" does not support thinking', "reasoning_effort"),
     ],
-    ids=["Groq", "Gemini", "OpenAI, older", "OpenAI, unknown", "OpenAI, unsupported", "OpenAI, value", "vLLM", "Mistral", "LiteLLM"],
+    ids=["Groq", "Gemini", "OpenAI, older", "OpenAI, unknown", "OpenAI, unsupported", "OpenAI, value", "vLLM", "Mistral", "LiteLLM", "vLLM, Mistral's tokenizer", "Ollama"],
 )  # fmt: skip
 def test_a_refused_field_is_left_out(text: str, field: str) -> None:
     assert remedy(text) == Remedy(profile=without(field))

@@ -148,6 +148,23 @@ def test_max_tokens_within_the_window(asked: int, window: int | None, sent: int)
     assert translated({"max_tokens": asked}, context_window=window) == plain(max_tokens=sent)
 
 
+@pytest.mark.parametrize(("window", "sent"), [(None, 8192), (131_072, 8192), (4096, 4096)])
+def test_max_tokens_within_what_the_backend_takes(window: int | None, sent: int) -> None:
+    profile = Profile(name="small", most_tokens=8192)
+    assert translated({"max_tokens": 32_000}, profile, context_window=window) == plain(max_tokens=sent)
+
+
+def test_ids_in_the_form_that_the_backend_takes() -> None:
+    history = [
+        *HI,
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}]},
+    ]
+    _, answer, result = translated({"messages": history}, PROFILES["mistral"])["messages"]
+    assert len(answer["tool_calls"][0]["id"]) == 9
+    assert result == {"role": "tool", "tool_call_id": answer["tool_calls"][0]["id"], "content": "ok"}
+
+
 def test_a_count_needs_no_max_tokens() -> None:
     body = json.dumps({"model": "m", "messages": HI, "tools": []}).encode()
     chat = translate_request(decode_request(body, counting=True), GENERIC, model="backend-x")
@@ -225,8 +242,9 @@ def test_no_wanted_schema(config: Json) -> None:
 
 @pytest.mark.parametrize("missing", [{}, {"schema": None}], ids=["none", "null"])
 def test_a_format_without_its_schema_is_refused(missing: Json) -> None:
-    with pytest.raises(InvalidRequest, match=r"output_config\.format\.schema: Field required"):
+    with pytest.raises(InvalidRequest) as caught:
         translated({"output_config": {"format": {"type": "json_schema", **missing}}})
+    assert caught.value.message == "output_config.format.schema: Field required"
 
 
 def test_what_a_profile_drops_is_not_sent() -> None:

@@ -123,6 +123,14 @@ def test_an_effort_becomes_the_nearest_that_the_backend_takes(  # peers.md, sect
 
 
 @pytest.mark.parametrize(
+    ("budget", "effort"), [(1, "low"), (2048, "low"), (2049, "medium"), (8192, "medium"), (8193, "high")]
+)
+def test_a_budget_becomes_an_effort_where_only_these_are_known(budget: int, effort: str) -> None:
+    request = asking({"thinking": {"type": "enabled", "budget_tokens": budget}})
+    assert thinking_fields(request, PROFILES["gemini"]) == {"reasoning_effort": effort}
+
+
+@pytest.mark.parametrize(
     ("blocks", "expected"),
     [
         ([], ""),

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Tool, ToolChoice, decode_request
+from gateway.openai.request import ChatMessage
 from gateway.translate.tools import (
     backend_id,
     backend_name,
     client_id,
     client_names,
     left_out_note,
+    set_id_length,
     translate_choice,
     translate_tools,
 )
@@ -246,3 +248,46 @@ def test_an_id_that_only_looks_encoded_is_its_own(foreign: str) -> None:
 def test_two_ids_of_a_client_never_become_one(first: str, second: str) -> None:
     encoded = [f"toolu_b64_{first}", f"toolu_b64_{second}"]
     assert (backend_id(encoded[0]) == backend_id(encoded[1])) == (first == second)
+
+
+def history(*call_ids: str) -> list[ChatMessage]:
+    """A turn with calls of these ids, and their results."""
+    function: Any = {"name": "Bash", "arguments": "{}"}
+    return [
+        {"role": "user", "content": "Go."},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": call_id, "type": "function", "function": function} for call_id in call_ids],
+        },
+        *({"role": "tool", "tool_call_id": call_id, "content": "ok"} for call_id in call_ids),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call_id", "sent"),
+    [
+        ("D681PevKs", "D681PevKs"),
+        ("toolu_01A09q90qw90lq917835lq9", "ef3f492c7"),
+        ("functions.Bash:0", "38edc13cc"),
+        ("D681-evKs", "7256d992b"),
+        ("D681Pevé9", "ae705c2d4"),
+        ("", "d6bd6fc9a"),
+    ],
+    ids=["its own", "Anthropic's", "Kimi's", "a dash", "not ASCII", "empty"],
+)
+def test_ids_of_a_fixed_length(call_id: str, sent: str) -> None:  # Mistral: peers.md, section 4.1
+    messages = history(call_id)
+    set_id_length(messages, 9)
+    assert messages == history(sent)
+
+
+@given(st.sets(st.text(max_size=40), max_size=20))
+@settings(max_examples=100, deadline=None, database=None)
+def test_ids_of_a_fixed_length_stay_apart(call_ids: set[str]) -> None:
+    messages = history(*call_ids)
+    set_id_length(messages, 9)
+    sent = [call["id"] for call in messages[1]["tool_calls"]]
+    assert [message["tool_call_id"] for message in messages[2:]] == sent
+    assert len(set(sent)) == len(call_ids)
+    assert all(re.fullmatch("[a-zA-Z0-9]{9}", call_id) for call_id in sent)
