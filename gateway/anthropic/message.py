@@ -28,6 +28,10 @@ class MessageWriter:
         """Open a thinking block."""
         self._sign("")
 
+    def redacted_thinking(self, data: str) -> None:
+        """A whole redacted_thinking block."""
+        self._content.append({"type": "redacted_thinking", "data": data})
+
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
         self._seal = lambda text: {"type": "tool_use", "id": tool_use_id, "name": name, "input": tool_input(text)}

@@ -49,6 +49,7 @@ class Block(Struct):
     is_error: bool | None = None
     thinking: str | None = None
     signature: str | None = None
+    data: Any = None
     tool_name: str | None = None
 
 

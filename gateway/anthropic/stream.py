@@ -38,6 +38,7 @@ class State(Enum):
     BETWEEN_BLOCKS = auto()
     IN_TEXT = auto()
     IN_THINKING = auto()
+    IN_REDACTED_THINKING = auto()
     IN_TOOL_USE = auto()
     MESSAGE_ENDED = auto()
     CLOSED = auto()
@@ -51,6 +52,7 @@ class Event(Enum):
     HEARTBEAT = auto()
     TEXT_START = auto()
     THINKING_START = auto()
+    REDACTED_THINKING_START = auto()
     TOOL_USE_START = auto()
     TEXT_DELTA = auto()
     THINKING_DELTA = auto()
@@ -72,6 +74,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.HEARTBEAT: State.BETWEEN_BLOCKS,
         Event.TEXT_START: State.IN_TEXT,
         Event.THINKING_START: State.IN_THINKING,
+        Event.REDACTED_THINKING_START: State.IN_REDACTED_THINKING,
         Event.TOOL_USE_START: State.IN_TOOL_USE,
         Event.MESSAGE_DELTA: State.MESSAGE_ENDED,
         Event.ERROR: State.CLOSED,
@@ -90,6 +93,9 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.SIGNATURE_DELTA: State.IN_THINKING,
         Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
         Event.ERROR: State.CLOSED,
+    },
+    State.IN_REDACTED_THINKING: {
+        Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
     },
     State.IN_TOOL_USE: {
         Event.PING: State.IN_TOOL_USE,
@@ -176,6 +182,12 @@ class StreamWriter:
         """Open a thinking block."""
         self._to(Event.THINKING_START)
         self._begin(b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":')
+
+    def redacted_thinking(self, data: str) -> None:
+        """Write a whole redacted_thinking block: all that it holds is in its start."""
+        self._to(Event.REDACTED_THINKING_START)
+        self._begin(b'{"type":"redacted_thinking","data":%b}' % _json(data), b"")
+        self.end_block()
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""

@@ -37,6 +37,9 @@ class BlockWriter(Protocol):
     def begin_thinking(self) -> None:
         """Open a thinking block."""
 
+    def redacted_thinking(self, data: str) -> None:
+        """A whole redacted_thinking block; none may be open."""
+
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
 

@@ -23,23 +23,41 @@ PROFILES: Final[dict[str, Profile]] = {
             thinking_control="reasoning",
             efforts=("minimal", "low", "medium", "high", "xhigh"),
             reasoning_field="reasoning",
+            wants_back=frozenset({"reasoning_details"}),
         ),
         # its response_format knows no schema: "This response_format type is unavailable now"
         Profile(
             name="deepseek",
             thinking_control="thinking",
+            needs_thinking=True,
             drops=frozenset({"top_k", "parallel_tool_calls", "response_format"}),
         ),
-        Profile(name="moonshot", thinking_control="thinking", drops=frozenset({"top_k"})),
-        Profile(name="zai", thinking_control="thinking", drops=frozenset({"top_k", "parallel_tool_calls"})),
+        # "a max of 128 tools can be supported"
+        Profile(
+            name="moonshot",
+            thinking_control="thinking",
+            needs_thinking=True,
+            max_tools=128,
+            drops=frozenset({"top_k"}),
+        ),
+        Profile(
+            name="zai",
+            thinking_control="thinking",
+            needs_thinking=True,
+            clears_thinking=True,
+            holds_tool_calls=True,
+            drops=frozenset({"top_k", "parallel_tool_calls"}),
+        ),
         Profile(name="dashscope", thinking_control="enable_thinking"),
         # "Tool call id was X but must be a-z, A-Z, 0-9, with a length of 9."
+        # "Unexpected role 'user' after role 'tool'"
         Profile(
             name="mistral",
             thinking_control="none",
             reasoning_field=None,
             drops=frozenset({"top_k"}),
             tool_id_length=9,
+            parts_user_from_tool=True,
         ),
         Profile(
             name="groq",
@@ -47,9 +65,11 @@ PROFILES: Final[dict[str, Profile]] = {
             reasoning_field=None,
             drops=frozenset({"top_k"}),
             max_stops=4,
+            max_tools=128,
         ),
         Profile(
             name="gemini",
+            wants_back=frozenset({"extra_content"}),
             thinking_control="none",
             efforts=("low", "medium", "high"),
             reasoning_field=None,
@@ -63,6 +83,7 @@ PROFILES: Final[dict[str, Profile]] = {
             max_tokens_field="max_completion_tokens",
             drops=frozenset({"top_k"}),
             max_stops=4,
+            max_tools=128,
         ),
     )
 }
@@ -80,7 +101,7 @@ _BY_HOST: Final[tuple[tuple[str, str], ...]] = (
     ("dashscope-intl.aliyuncs.com", "dashscope"),
     ("mistral.ai", "mistral"),
     ("groq.com", "groq"),
-    ("generativelanguage.googleapis.com", "gemini"),
+    ("googleapis.com", "gemini"),  # AI Studio and Vertex
     ("openai.com", "openai"),
     ("openai.azure.com", "openai"),
 )

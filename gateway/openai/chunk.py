@@ -29,6 +29,7 @@ class ToolCall(Struct):
     index: Any = None
     id: Any = None
     function: Function | None = None
+    extra_content: Any = None  # Gemini
 
 
 class Delta(Struct):
@@ -71,21 +72,23 @@ class Choice(Struct):
 
 
 class Chunk(Struct):
-    """One event of a stream, or the body of an answer that is not streamed. The last four are error forms."""
+    """One event of a stream, or the body of an answer that is not streamed. The last five are error forms."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Any = None
     object: Any = None
     message: Any = None
+    msg: Any = None
     detail: Any = None
 
     @property
     def is_error(self) -> bool:
         """Whether this is an error in one of the forms that servers give it, not a part of an answer."""
-        return bool(self.error) or (
-            not self.choices and (self.object == "error" or (self.detail is not None and self.usage is None))
-        )
+        if self.error:
+            return True
+        said = self.message or self.msg or self.detail
+        return not self.choices and (self.object == "error" or (bool(said) and self.usage is None))
 
 
 _decode = msgspec.json.Decoder(Chunk).decode

@@ -28,6 +28,20 @@ class Profile(Struct, frozen=True, kw_only=True):
     # the field that replayed thinking goes into; None: it would be refused
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    # fields of messages and calls that it gave and wants back as they were (`gateway.translate.opaque`)
+    wants_back: frozenset[str] = frozenset()
+    # what stands for the signature that a turn's first tool call lacks; None: none is wanted
+    missing_signature: str | None = None
+    # whether, while thinking is on, no turn of the assistant may be without thinking
+    needs_thinking: bool = False
+    # whether replayed thinking is cut off unless `clear_thinking` says no
+    clears_thinking: bool = False
+    # whether an assistant's message must stand between a tool's result and the user's words
+    parts_user_from_tool: bool = False
+    # whether a call's arguments come in one piece unless `tool_stream` asks for more
+    holds_tool_calls: bool = False
+    # tools that it takes at most
+    max_tools: int | None = None
     # request fields that it refuses
     drops: frozenset[str] = frozenset()
     # stop strings that it takes at most
@@ -40,4 +54,4 @@ class Profile(Struct, frozen=True, kw_only=True):
     sees_images: bool = True
 
 
-GENERIC = Profile(name="generic")
+GENERIC = Profile(name="generic", wants_back=frozenset({"reasoning_details", "extra_content"}))

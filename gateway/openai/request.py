@@ -45,6 +45,7 @@ class ToolCallParam(TypedDict):
     id: str
     type: Literal["function"]
     function: FunctionCall
+    extra_content: NotRequired[dict[str, Any]]
 
 
 class ChatMessage(TypedDict):
@@ -56,6 +57,7 @@ class ChatMessage(TypedDict):
     tool_call_id: NotRequired[str]
     reasoning_content: NotRequired[str]
     reasoning: NotRequired[str]
+    reasoning_details: NotRequired[list[dict[str, Any]]]
 
 
 class FunctionSpec(TypedDict):
@@ -81,6 +83,7 @@ class ChatRequest(TypedDict, total=False):
     tools: list[ToolSpec]
     tool_choice: str | dict[str, Any]
     parallel_tool_calls: bool
+    tool_stream: bool
     max_tokens: int
     max_completion_tokens: int
     stop: list[str]

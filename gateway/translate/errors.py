@@ -29,6 +29,12 @@ _CAPACITY: Final = re.compile(
     r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
 )
 _NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
+# what servers say of a path that they do not have; with a model's name in it, it would be about that
+_NO_PATH: Final = re.compile(
+    r"no message|(?:404:? )?(?:page |file |path |url |route )?not found\.?|cannot post .*|unexpected endpoint .*"
+    r"|invalid url .*|the requested url .*",
+    re.IGNORECASE | re.DOTALL,
+)
 _NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
 
 # inside an answer, an error's code may be a status; else its type or code in words stands for one
@@ -117,6 +123,10 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
         # waiting does not fill an account
         return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
+    if status == 404 and _NO_PATH.fullmatch(error.message):
+        # with a 404, Claude Code would blame the model's name
+        message = "the backend has nothing at this path (404): check BACKEND_URL"
+        return BackendFault(502, message, counts=False, should_retry=False)
     counts = status >= 500 or status in (408, 429)
     if status == 500 and _CLIENT_FAULT.search(error.message):
         status, counts = 400, False

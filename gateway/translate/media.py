@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from gateway.anthropic.request import Block, MessagesRequest, Source
 from gateway.openai.request import ImagePart, Part, TextPart
+from gateway.translate.pdf import UnreadablePDF
 
 PDF: Final = "application/pdf"
 _BLIND_NOTE: Final = "[image left out: this model does not take images]"
 _ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
 
-# texts of PDF documents by their base64 data, read before translation: that takes long, and translation does not
-Documents = Mapping[str, str]
+# by their base64 data, the texts of PDF documents, or why one has none; read before translation, for it takes long
+Documents = Mapping[str, str | UnreadablePDF]
 
 
 def text_part(text: str) -> TextPart:
@@ -46,7 +47,7 @@ def document_text(block: Block, documents: Documents) -> str:
     source = block.source
     body = _document_body(source, documents) if isinstance(source, Source) else None
     if body is None:
-        return f"[document {_named(block)}left out: {_why(source)}]"
+        return f"[document {_named(block)}left out: {_why(source, documents)}]"
     title = f' title="{block.title}"' if block.title else ""
     context = f"{block.context}\n\n" if block.context else ""
     return f"<document{title}>\n{context}{body}\n</document>"
@@ -84,7 +85,8 @@ def _document_body(source: Source, documents: Documents) -> str | None:
     if source.type == "text":
         return source.data
     if source.media_type == PDF:
-        return documents.get(source.data)
+        text = documents.get(source.data)
+        return text if isinstance(text, str) else None
     return _decoded_text(source)
 
 
@@ -96,7 +98,7 @@ def _decoded_text(source: Source) -> str | None:
         return None
 
 
-def _why(source: Source | str | None) -> str:
+def _why(source: Source | str | None, documents: Documents) -> str:
     if not isinstance(source, Source):
         return "it has no source"
     if source.url:
@@ -106,7 +108,7 @@ def _why(source: Source | str | None) -> str:
     if source.data is None:
         return "its source is empty"
     if source.media_type == PDF:
-        return "the PDF holds no text that can be read: it is damaged, locked, or only pictures"
+        return f"the PDF cannot be read: {documents.get(source.data, 'it is not at hand')}"
     return f"{source.media_type or 'its type'} cannot be read as text"
 
 

@@ -14,22 +14,24 @@ conversation: the messages of one turn are a prefix of those of the next (design
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Block, Message
+from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, FunctionCall, Part, TextPart, ToolCallParam
 from gateway.translate import media
+from gateway.translate.opaque import Opaque, unpack
 from gateway.translate.system import inline_system_text
 from gateway.translate.thinking import replayed_thinking
 from gateway.translate.tools import backend_id, backend_name
 
-ReasoningField = Literal["reasoning_content", "reasoning"]
-
 _NO_RESULT: Final = "[no result: the call was interrupted]"
 _EMPTY_RESULT: Final = "[empty result]"
+# what an assistant would say between a result and what the user adds to it
+_GOT_RESULTS: Final = "OK."
 _UNPARSED: Final = b'{"__unparsedToolInput"'
 
 
@@ -37,8 +39,7 @@ def translate_messages(
     messages: Sequence[Message],
     *,
     documents: media.Documents,
-    sees_images: bool,
-    reasoning_field: ReasoningField | None,
+    profile: Profile,
     missing_thinking: str = "",
 ) -> list[ChatMessage]:
     """The messages after the system prompt.
@@ -46,7 +47,7 @@ def translate_messages(
     `missing_thinking` stands for the thinking of an assistant turn that has none. Raises InvalidRequest for a block
     without what its type needs, and for a conversation without any content.
     """
-    conversation = _Conversation(documents, sees_images, reasoning_field, missing_thinking)
+    conversation = _Conversation(documents, profile, missing_thinking)
     for number, message in enumerate(messages):
         content = message.content
         blocks = [Block(type="text", text=content)] if isinstance(content, str) else content
@@ -84,6 +85,7 @@ class _Turn:
     thinking: list[str] = field(default_factory=list)
     calls: list[_Call] = field(default_factory=list)
     waiting: dict[str, deque[_Call]] = field(default_factory=dict)
+    reasoning_details: list[dict[str, Any]] = field(default_factory=list)
     answered: bool = False
 
 
@@ -92,16 +94,9 @@ class _Conversation:
     the assistant's next turn begins.
     """
 
-    def __init__(
-        self,
-        documents: media.Documents,
-        sees_images: bool,
-        reasoning_field: ReasoningField | None,
-        missing_thinking: str,
-    ) -> None:
+    def __init__(self, documents: media.Documents, profile: Profile, missing_thinking: str) -> None:
         self._documents = documents
-        self._sees_images = sees_images
-        self._reasoning_field = reasoning_field
+        self._profile = profile
         self._missing_thinking = missing_thinking
         self._out: list[ChatMessage] = []
         self._turn = _Turn()
@@ -122,10 +117,11 @@ class _Conversation:
     def assistant(self, blocks: Sequence[Block]) -> None:
         if self._parts or self._turn.answered:
             self._flush()
-        turn = self._turn
+        turn, opaque = self._turn, unpack(blocks)
+        turn.reasoning_details += opaque.reasoning_details
         for block in blocks:
             if block.type == "tool_use":
-                self._call(block)
+                self._call(block, opaque)
             elif block.type not in ("thinking", "redacted_thinking"):
                 turn.texts.append(self._text(block))
         turn.thinking.append(replayed_thinking(blocks))
@@ -148,6 +144,8 @@ class _Conversation:
             content = _NO_RESULT if call.result is None else call.result
             self._out.append({"role": "tool", "tool_call_id": call.param["id"], "content": content})
         parts, self._parts = self._parts, []
+        if parts and turn.calls and self._profile.parts_user_from_tool:
+            self._out.append({"role": "assistant", "content": _GOT_RESULTS})
         last = self._out[-1] if self._out else None
         if parts and last is not None and last["role"] == "user" and isinstance(last["content"], list):
             last["content"] += parts
@@ -157,13 +155,21 @@ class _Conversation:
     def _assistant_message(self, turn: _Turn, text: str) -> ChatMessage:
         message: ChatMessage = {"role": "assistant", "content": text}
         thinking = "\n".join(filter(None, turn.thinking)) or self._missing_thinking
-        if thinking and self._reasoning_field is not None:
-            message[self._reasoning_field] = thinking
+        if turn.reasoning_details and "reasoning_details" in self._profile.wants_back:
+            message["reasoning_details"] = turn.reasoning_details
+        elif thinking and self._profile.reasoning_field is not None:
+            message[self._profile.reasoning_field] = thinking
         if turn.calls:
             message["tool_calls"] = [call.param for call in turn.calls]
+            self._sign(message["tool_calls"][0])
         return message
 
-    def _call(self, block: Block) -> None:
+    def _sign(self, first: ToolCallParam) -> None:
+        """Gemini checks the first call of a turn only; it has a word of its own for calls that it did not make."""
+        if self._profile.missing_signature is not None:
+            first.setdefault("extra_content", {"google": {"thought_signature": self._profile.missing_signature}})
+
+    def _call(self, block: Block, opaque: Opaque) -> None:
         if not block.id or not block.name:
             raise _BadBlock("a tool_use block needs `id` and `name`")
         call_id = backend_id(block.id)
@@ -172,6 +178,8 @@ class _Conversation:
             call_id = f"{call_id}-{len(self._turn.calls)}"
         function: FunctionCall = {"name": backend_name(block.name), "arguments": _arguments(block)}
         call = _Call({"id": call_id, "type": "function", "function": function})
+        if block.id in opaque.extra_content and "extra_content" in self._profile.wants_back:
+            call.param["extra_content"] = opaque.extra_content[block.id]
         self._turn.calls.append(call)
         self._turn.waiting.setdefault(block.id, deque()).append(call)
         self._names[block.id] = function["name"]
@@ -195,7 +203,7 @@ class _Conversation:
         images: list[Part] = []
         for item in _items(block):
             if item.type == "image":
-                part = media.image_part(item.source, sees_images=self._sees_images)
+                part = media.image_part(item.source, sees_images=self._profile.sees_images)
                 if part["type"] == "text":
                     texts.append(part["text"])
                 else:
@@ -209,7 +217,7 @@ class _Conversation:
 
     def _user_parts(self, block: Block) -> list[Part]:
         if block.type == "image":
-            return [media.image_part(block.source, sees_images=self._sees_images)]
+            return [media.image_part(block.source, sees_images=self._profile.sees_images)]
         text = self._text(block)
         return [media.text_part(text)] if text else []
 

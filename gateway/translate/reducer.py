@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
 from gateway.translate.errors import BackendFault, cut_short
+from gateway.translate.opaque import ReasoningDetails
 from gateway.translate.think_tags import ThinkTags
 from gateway.translate.thinking import SIGNATURE
 from gateway.translate.tool_calls import ToolCalls, says_nothing
@@ -37,6 +38,7 @@ class Reducer:
         "_blanks",
         "_blanks_kind",
         "_characters",
+        "_details",
         "_finish_reason",
         "_late",
         "_matched_stop",
@@ -63,6 +65,7 @@ class Reducer:
         self._blanks_kind: _Kind = "text"
         self._late: list[tuple[_Kind, str]] = []  # what came while a call's arguments were not whole
         self._characters = 0
+        self._details = ReasoningDetails()
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
         self._matched_stop: str | None = None
@@ -101,6 +104,7 @@ class Reducer:
             # blanks are all there is
             self._write("text", self._blanks)
         self._close()
+        self._write_details()
         stop_reason = self._stop_reason()
         finish = Finish(
             stop_reason=stop_reason,
@@ -136,6 +140,8 @@ class Reducer:
     def _delta(self, delta: Delta) -> None:
         if reasoning := delta.reasoning_content or delta.reasoning or delta.reasoning_details:
             self._place("thinking", reasoning if isinstance(reasoning, str) else _reasoning_text(reasoning))
+            if delta.reasoning_details:
+                self._details.add(delta.reasoning_details)
         if content := delta.content:
             if not isinstance(content, str):
                 self._parts(content)
@@ -201,6 +207,7 @@ class Reducer:
 
     def _begin(self, kind: _Kind) -> None:
         self._close()
+        self._write_details()
         self._open, self._any_block = kind, True
         if kind == "text":
             self._writer.begin_text()
@@ -215,6 +222,10 @@ class Reducer:
         self._writer.end_block()
         self._open = None
 
+    def _write_details(self) -> None:
+        if data := self._details.take():
+            self._writer.redacted_thinking(data)
+
     def _tool_call(self, call: ToolCall) -> None:
         if says_nothing(call):
             return
@@ -222,6 +233,7 @@ class Reducer:
         self._close()
         if not self._tools.open:
             self._blanks = ""
+            self._write_details()
         self._characters += self._tools.add(call)
 
 

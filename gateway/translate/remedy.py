@@ -7,7 +7,7 @@ the profile that avoids it, or None where the refusal is about something else.
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct, structs
 
@@ -47,11 +47,32 @@ _REFUSED_FIELD: Final = tuple(
 _REFUSED_IN_WORDS: Final = (
     ("chat_template is not supported for Mistral tokenizers", "chat_template_kwargs"),  # vLLM
     ("does not support thinking", "reasoning_effort"),  # Ollama
+    ("think value", "reasoning_effort"),  # Ollama: `think value "low" is not supported for this model`
+    ("reasoning_effort to 'none'", "reasoning_effort"),  # OpenAI: not together with tools
+    ("is not supported by Mistral models", "reasoning_effort"),  # vLLM
     ("Reasoning is mandatory", "reasoning"),  # OpenRouter
     ("This response_format type is unavailable", "response_format"),  # DeepSeek
 )
-# the opposite of a refusal: the field is missing
-_WANTED: Final = re.compile(r"must be passed back|is missing")
+# the opposite of a refusal: the thinking of a turn is missing
+_WANTED: Final = re.compile(r"must be passed back|reasoning_content is missing")
+# Gemini's own word for a call that no Gemini model made
+_NO_SIGNATURE: Final = "skip_thought_signature_validator"
+# ways of a backend that its first refusal shows: the words, the profile's field, and its value
+_WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
+    (_WANTED, "needs_thinking", True),  # DeepSeek, Kimi
+    (re.compile(r"missing\s+a\s+`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
+    (re.compile("Unexpected role 'user' after role 'tool'"), "parts_user_from_tool", True),  # Mistral
+    (re.compile("Use 'max_completion_tokens' instead"), "max_tokens_field", "max_completion_tokens"),  # OpenAI
+    (re.compile("Tool call id was .* with a length of 9"), "tool_id_length", 9),  # Mistral
+)
+_MOST_TOOLS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"a max of (\d+) tools can be supported",  # Kimi
+        r"'tools': array too long\. Expected an array with maximum length (\d+)",  # OpenAI
+        r"'tools' : maximum number of items is (\d+)",  # Groq
+    )
+)
 _NO_IMAGES: Final = re.compile(
     r"image input is not supported|not a multimodal model|support image|unknown variant `image_url`", re.IGNORECASE
 )
@@ -82,7 +103,7 @@ class Remedy(Struct, frozen=True):
 
 def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int) -> Remedy | None:
     """How to change a refused request; None where it cannot be helped."""
-    if fault.status not in (400, 404) or not fault.said or _WANTED.search(fault.said):
+    if fault.status not in (400, 404) or not fault.said:
         return None
     for rule in _RULES:
         if (better := rule(fault.said, chat, profile)) is not None and better != profile:
@@ -96,10 +117,16 @@ def _without_images(said: str, chat: ChatRequest, profile: Profile) -> Profile |
     return structs.replace(profile, sees_images=False) if sent and _NO_IMAGES.search(said) else None
 
 
-def _other_limit_field(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
-    if "Use 'max_completion_tokens' instead" in said:
-        return structs.replace(profile, max_tokens_field="max_completion_tokens")
+def _other_way(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    for words, name, value in _WAYS:
+        if words.search(said):
+            return structs.replace(profile, **{name: value})
     return None
+
+
+def _fewer_tools(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    most = next((int(match[1]) for pattern in _MOST_TOOLS if (match := pattern.search(said))), 0)
+    return structs.replace(profile, max_tools=most) if 0 < most < len(chat.get("tools", ())) else None
 
 
 def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
@@ -109,6 +136,8 @@ def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | N
 
 
 def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    if _WANTED.search(said):
+        return None
     named = (match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said)))
     meant = (field for words, field in _REFUSED_IN_WORDS if words in said)
     field = next(named, None) or next(meant, "")
@@ -121,7 +150,8 @@ def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | 
 
 _RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]] = (
     _without_images,
-    _other_limit_field,
+    _other_way,
+    _fewer_tools,
     _fewer_tokens,
     _without_field,
 )

@@ -18,7 +18,6 @@ def translate_request(
     profile: Profile,
     *,
     model: str,
-    sees_images: bool = True,
     documents: Documents | None = None,
     context_window: int | None = None,
 ) -> ChatRequest:
@@ -28,7 +27,7 @@ def translate_request(
     Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
     Raises InvalidRequest.
     """
-    tools, left_out = translate_tools(request.tools)
+    tools, left_out = translate_tools(request.tools, request.tool_choice, profile.max_tools)
     response_format = _response_format(request)
     notes = [left_out_note(left_out)] if left_out else []
     if response_format is not None and "response_format" in profile.drops:
@@ -39,14 +38,13 @@ def translate_request(
     messages += translate_messages(
         request.messages,
         documents=documents or {},
-        sees_images=sees_images,
-        reasoning_field=profile.reasoning_field,
+        profile=profile,
         missing_thinking=missing_thinking(request, profile),
     )
     if profile.tool_id_length is not None:
         set_id_length(messages, profile.tool_id_length)
     chat: ChatRequest = {"model": model, "messages": messages}
-    chat |= _tool_fields(request, tools)
+    chat |= _tool_fields(request, tools, profile)
     chat |= _sampling(request, profile, context_window)
     if response_format is not None:
         chat["response_format"] = response_format
@@ -60,7 +58,7 @@ def translate_request(
     return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
 
 
-def _tool_fields(request: MessagesRequest, tools: list[ToolSpec]) -> ChatRequest:
+def _tool_fields(request: MessagesRequest, tools: list[ToolSpec], profile: Profile) -> ChatRequest:
     """Nothing at all without tools: an empty list, and a choice among none, are refused by OpenAI and vLLM."""
     fields: ChatRequest = {}
     if tools:
@@ -69,6 +67,8 @@ def _tool_fields(request: MessagesRequest, tools: list[ToolSpec]) -> ChatRequest
             fields["tool_choice"] = choice
         if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
             fields["parallel_tool_calls"] = False
+        if request.stream and profile.holds_tool_calls:
+            fields["tool_stream"] = True
     return fields
 
 
@@ -80,7 +80,10 @@ def _sampling(request: MessagesRequest, profile: Profile, context_window: int | 
         fields[profile.max_tokens_field] = min(limit for limit in limits if limit)
     # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
     if stops := [stop for stop in request.stop_sequences or () if stop]:
-        fields["stop"] = stops[: profile.max_stops]
+        if profile.max_stops is not None and len(stops) > profile.max_stops:
+            # none may be lost in silence: the answer would run past it
+            raise InvalidRequest(f"stop_sequences: this backend takes {profile.max_stops} at most, not {len(stops)}")
+        fields["stop"] = stops
     if request.temperature is not None:
         fields["temperature"] = request.temperature
     if request.top_p is not None:

@@ -39,7 +39,8 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
         case "enable_thinking":
             return {"enable_thinking": wanted}
         case "thinking":
-            return {"thinking": {"type": "enabled" if wanted else "disabled"}}
+            keep = {"clear_thinking": False} if wanted and profile.clears_thinking else {}
+            return {"thinking": {"type": "enabled" if wanted else "disabled", **keep}}
         case "reasoning":
             # off cannot be asked for: models that always think answer 400 to it ("Reasoning is mandatory")
             return {"reasoning": _reasoning(request, effort)} if wanted else {}
@@ -57,10 +58,12 @@ def replayed_thinking(blocks: Sequence[Block]) -> str:
 def missing_thinking(request: MessagesRequest, profile: Profile) -> str:
     """What stands for the thinking of an assistant turn that has none; empty where it may be missing.
 
-    The backends with a `thinking` object (DeepSeek, Kimi) answer 400 to a history in which a turn lacks it, as long
-    as thinking is on (peers.md, section 3, 20): a turn of another model, or one in which the model did not think.
+    DeepSeek and Kimi answer 400 to a history in which a turn lacks it, as long as thinking is on (peers.md, section
+    3, 20): a turn of another model, or one in which the model did not think. On other hosts than their own, the
+    switch may not reach them.
     """
-    return _NO_THINKING if profile.thinking_control == "thinking" and thinking_wanted(request) else ""
+    can_be_off = profile.thinking_control == "thinking"
+    return _NO_THINKING if profile.needs_thinking and (thinking_wanted(request) or not can_be_off) else ""
 
 
 def _reasoning(request: MessagesRequest, effort: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from gateway.anthropic.message import tool_input
 from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.ids import new_tool_use_id
+from gateway.translate.opaque import pack_extra_content
 from gateway.translate.tools import client_id
 
 # an argument piece that may be a placeholder for the real ones, or all there is
@@ -36,15 +37,29 @@ class _Piece(Struct, frozen=True, gc=False):
     id: str
     name: str
     arguments: str
+    extra_content: dict[str, Any] | None
 
 
 class _Call:
     """One call in the making."""
 
-    __slots__ = ("_whole", "arguments", "done", "id", "name", "next_name", "sent", "started")
+    __slots__ = (
+        "_whole",
+        "arguments",
+        "client_id",
+        "done",
+        "extra_content",
+        "id",
+        "name",
+        "next_name",
+        "sent",
+        "started",
+    )
 
     def __init__(self, name: str) -> None:
         self.id = ""
+        self.client_id = ""  # once it has started
+        self.extra_content: dict[str, Any] | None = None  # what the backend wants back with the call
         self.name = name
         self.next_name = ""  # came behind whole arguments
         self.arguments: list[str] = []
@@ -56,6 +71,7 @@ class _Call:
     def take(self, piece: _Piece) -> None:
         """Add a piece of this call."""
         self.id = self.id or piece.id
+        self.extra_content = self.extra_content or piece.extra_content
         if piece.name:
             self._take_name(piece)
         if piece.arguments and not self.done:
@@ -189,11 +205,19 @@ class ToolCalls:
 
     def _send(self, call: _Call) -> None:
         if not call.started:
-            self._writer.begin_tool_use(self._unique_id(call.id), self._names.get(call.name, call.name))
+            call.client_id = self._unique_id(call.id)
+            self._send_extra_content(call)
+            self._writer.begin_tool_use(call.client_id, self._names.get(call.name, call.name))
             call.started = True
         for text in call.arguments[call.sent :]:
             self._writer.input_json(text)
         call.sent = len(call.arguments)
+
+    def _send_extra_content(self, call: _Call) -> None:
+        """Before the call, or behind it if it came late: one block cannot stand in another."""
+        if call.extra_content:
+            self._writer.redacted_thinking(pack_extra_content(call.client_id, call.extra_content))
+            call.extra_content = None
 
     def _end_live(self) -> None:
         call = self._queue.pop(0)
@@ -203,6 +227,7 @@ class ToolCalls:
                 call.arguments = _wrapped("".join(call.arguments))
             self._send(call)
             self._writer.end_block()
+            self._send_extra_content(call)
             self._wrote = True
         elif call.arguments:
             # a call that names no tool can be no call; what the model wrote stays readable
@@ -219,9 +244,9 @@ class ToolCalls:
 
 
 def says_nothing(delta: ToolCall) -> bool:
-    """Whether a piece is padding: no id, no name, no arguments."""
-    function = delta.function
-    return not delta.id and (function is None or (not function.name and function.arguments in (None, "")))
+    """Whether a piece is padding."""
+    function = delta.function or Function()
+    return not (delta.id or delta.extra_content or function.name) and function.arguments in (None, "")
 
 
 def _piece(delta: ToolCall) -> _Piece:
@@ -232,6 +257,7 @@ def _piece(delta: ToolCall) -> _Piece:
         call_id if isinstance(call_id, str) else "",
         name if isinstance(name, str) else "",
         arguments if isinstance(arguments, str) else _as_text(arguments),
+        delta.extra_content if isinstance(delta.extra_content, dict) else None,
     )
 
 

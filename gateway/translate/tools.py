@@ -72,8 +72,11 @@ def _id_of_length(call_id: str, length: int) -> str:
     return blake2b(call_id.encode(), digest_size=length).hexdigest()[:length]
 
 
-def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:
-    """The tools on offer, and the names of those left out because only Anthropic's servers could run them.
+def translate_tools(
+    tools: Sequence[Tool] | None, choice: ToolChoice | None = None, limit: int | None = None
+) -> tuple[list[ToolSpec], list[str]]:
+    """The tools on offer, and the names of those left out: only Anthropic's servers could run them, or they are more
+    than the backend's `limit`. A forced tool stays.
 
     Tools that the client loads later (`defer_loading`) go last: the list in front of them, and with it the prompt's
     prefix, stays as it was (research/claude-code.md, section 3.4).
@@ -90,7 +93,20 @@ def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[
             left_out.append(tool.name)
         elif tool.name != _PLACEHOLDER:
             (deferred if tool.defer_loading else kept).append(_spec(tool, tool.name))
-    return kept + deferred, left_out
+    offered, too_many = _within(kept + deferred, choice, limit)
+    return offered, left_out + too_many
+
+
+def _within(offered: list[ToolSpec], choice: ToolChoice | None, limit: int | None) -> tuple[list[ToolSpec], list[str]]:
+    """The first tools up to the limit, a forced one among them, and the names of the others."""
+    if limit is None or len(offered) <= limit:
+        return offered, []
+    forced = backend_name(choice.name or "") if choice else ""
+    kept, rest = offered[:limit], offered[limit:]
+    for number, spec in enumerate(rest):
+        if spec["function"]["name"] == forced:
+            kept[-1], rest[number] = spec, kept[-1]
+    return kept, [spec["function"]["name"] for spec in rest]
 
 
 def left_out_note(names: Sequence[str]) -> str:

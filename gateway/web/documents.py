@@ -21,38 +21,33 @@ class DocumentReader:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="documents")
-        self._texts: dict[tuple[int, int], str | None] = {}
+        self._texts: dict[tuple[int, int], str | UnreadablePDF] = {}
 
-    async def read(self, request: MessagesRequest) -> dict[str, str]:
-        """The texts of the request's PDFs by their base64 data; those that cannot be read are left out."""
-        texts = {}
-        for data in pdf_sources(request):
-            text = await self._text(data)
-            if text is not None:
-                texts[data] = text
-        return texts
+    async def read(self, request: MessagesRequest) -> dict[str, str | UnreadablePDF]:
+        """By their base64 data, the texts of the request's PDFs, or why one cannot be read."""
+        return {data: await self._text(data) for data in pdf_sources(request)}
 
     def close(self) -> None:
         """End the thread, without waiting for a document that is being read."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def _text(self, data: str) -> str | None:
+    async def _text(self, data: str) -> str | UnreadablePDF:
         key = (hash(data), len(data))
         if key not in self._texts:
             loop = asyncio.get_running_loop()
-            self._texts[key] = await loop.run_in_executor(self._executor, _text_or_none, data)
+            self._texts[key] = await loop.run_in_executor(self._executor, _text_or_reason, data)
             self._shrink()
         return self._texts[key]
 
     def _shrink(self) -> None:
-        size = sum(len(text or "") for text in self._texts.values())
+        size = sum(len(str(text)) for text in self._texts.values())
         while size > _KEPT_CHARACTERS and len(self._texts) > 1:
-            size -= len(self._texts.pop(next(iter(self._texts))) or "")
+            size -= len(str(self._texts.pop(next(iter(self._texts)))))
 
 
-def _text_or_none(data: str) -> str | None:
+def _text_or_reason(data: str) -> str | UnreadablePDF:
     try:
         return pdf_text(data)
     except UnreadablePDF as error:
         log.warning("PDF document not read", reason=str(error))
-        return None
+        return error.with_traceback(None)

@@ -18,6 +18,7 @@ from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
 from gateway.translate.answer import StreamTranslator, translate_message
 from gateway.translate.errors import BackendFault
+from gateway.translate.media import Documents
 from gateway.translate.ids import new_message_id
 from gateway.translate.remedy import find_remedy
 from gateway.translate.request import translate_request
@@ -47,7 +48,7 @@ class _Turn:
     request: MessagesRequest
     model: Model
     profile: Profile
-    documents: dict[str, str]
+    documents: Documents
     chat: ChatRequest = field(init=False)
     # estimated input
     tokens: asyncio.Future[int] = field(init=False)
@@ -69,7 +70,6 @@ class _Turn:
             self.request,
             self.profile,
             model=self.model.id,
-            sees_images=self.profile.sees_images,
             documents=self.documents,
             context_window=self.model.context_window,
         )

@@ -7,7 +7,7 @@ import anthropic
 import pytest
 from anthropic.types import TextBlock, ThinkingBlock, ToolUseBlock
 
-from tests.conftest import StartGateway
+from tests.conftest import ScriptedBackend, StartGateway, chunk, stream
 
 TOOL: Any = {
     "name": "get_weather",
@@ -152,3 +152,32 @@ async def test_the_synchronous_client_works_too(base_url: str) -> None:
             return message.content[0].text if isinstance(message.content[0], TextBlock) else ""
 
     assert await asyncio.to_thread(create) == "Hi"
+
+
+async def test_what_gemini_signs_goes_round_a_tool_loop(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    signature = {"google": {"thought_signature": "CiQB"}}
+    function = {"name": "get_weather", "arguments": '{"city":"Ulm"}'}
+    called = {"index": 0, "id": "call_1", "type": "function", "function": function, "extra_content": signature}
+    scripted.answers = [
+        stream(chunk({"tool_calls": [called]}), chunk({}, "tool_calls"), b"data: [DONE]\n\n"),
+        stream(chunk({"content": "Rain."}), chunk({}, "stop"), b"data: [DONE]\n\n"),
+    ]
+    base_url = str((await start_gateway(scripted.url)).make_url("/"))
+    messages = user("Weather?")
+    async with anthropic.AsyncAnthropic(base_url=base_url, auth_token="cpk_test", max_retries=0) as client:
+        async with client.messages.stream(
+            model="Vendor/Model-1", max_tokens=9, tools=[TOOL], messages=messages
+        ) as first:
+            message = await first.get_final_message()
+        messages.append({"role": "assistant", "content": message.content})
+        result = {"type": "tool_result", "tool_use_id": message.content[-1].id, "content": "rain"}
+        messages.append({"role": "user", "content": [result]})
+        async with client.messages.stream(
+            model="Vendor/Model-1", max_tokens=9, tools=[TOOL], messages=messages
+        ) as second:
+            assert await second.get_final_text() == "Rain."
+
+    history = scripted.requests[1].json["messages"]
+    assert history[1]["tool_calls"] == [
+        {"id": "call_1", "type": "function", "function": function, "extra_content": signature}
+    ]

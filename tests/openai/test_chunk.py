@@ -213,6 +213,8 @@ ERRORS = {
     "beside a choice, OpenRouter": '{"choices":[{"finish_reason":"error"}],"error":{"code":502,"message":"m"}}',
     "detail, Chutes": '{"detail":"No infrastructure available to serve request"}',
     "detail as a list, FastAPI": '{"detail":[{"loc":["body"],"msg":"m"}]}',
+    "a message alone, Amazon and others": '{"message":"Too many requests"}',
+    "msg, Zhipu": '{"code":500,"msg":"404 NOT_FOUND","success":false}',
     "with empty choices": '{"choices":[],"object":"error","message":"m"}',
 }
 NO_ERRORS = {
@@ -222,6 +224,8 @@ NO_ERRORS = {
     "detail null": '{"detail":null,"choices":[]}',
     "detail beside a choice": '{"detail":"x","choices":[{"delta":{"content":"hi"}}]}',
     "detail beside usage": '{"detail":"x","choices":[],"usage":{"prompt_tokens":1}}',
+    "message beside a choice": '{"message":"x","choices":[{"delta":{"content":"hi"}}]}',
+    "message null": '{"message":null,"msg":"","choices":[]}',
     "an object of another kind": '{"object":"chat.completion.chunk","choices":[]}',
     "nothing": "{}",
 }

@@ -83,7 +83,6 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             (404, "not_found_error", "model 'x' not found"),
             id="llama.cpp router: unknown model",
         ),
-        pytest.param(404, {"detail": "Not Found"}, (404, "not_found_error", "Not Found"), id="vllm: unknown path"),
         pytest.param(
             405,
             {"detail": "Method Not Allowed"},
@@ -329,3 +328,29 @@ def test_faults_of_our_own_making() -> None:
         "the backend sent something that is no chat completion: 'x'",
         True,
     )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"detail":"Not Found"}',
+        b'{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}',
+        b"404 page not found",
+        b"404: Not Found",
+        b'{"error":"Unexpected endpoint or method. (POST /chat/completions)"}',
+        b"<html><head><title>404 Not Found</title></head></html>",
+        b"",
+    ],
+    ids=["FastAPI", "llama.cpp", "Go", "aiohttp", "LM Studio", "nginx", "nothing"],
+)
+def test_a_path_that_the_backend_does_not_have_is_a_wrong_setting(body: bytes) -> None:
+    found = fault_from_response(404, {}, body)
+    assert found.status == 502  # at a 404, Claude Code tells its user to pick another model
+    assert found.message == "the backend has nothing at this path (404): check BACKEND_URL"
+    assert (found.counts, found.should_retry) == (False, False)
+
+
+@pytest.mark.parametrize("message", ["The model `x` does not exist.", "model 'x' not found", "No such file: x"])
+def test_a_404_about_something_else_stays_one(message: str) -> None:
+    found = fault_from_response(404, {}, json.dumps({"error": {"message": message}}).encode())
+    assert (found.status, found.message) == (404, f"backend: {message}")

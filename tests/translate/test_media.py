@@ -16,11 +16,15 @@ from gateway.translate.media import (
     server_block_text,
     unknown_text,
 )
+from gateway.translate.pdf import UnreadablePDF
 
 Json = dict[str, Any]
 
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
-TEXTS = {"JVBERi0=": "[page 1]\nHello"}
+TEXTS = {
+    "JVBERi0=": "[page 1]\nHello",
+    "bm8=": UnreadablePDF("it holds no text that can be read, only pictures"),
+}
 ELSEWHERE = "files kept on Anthropic's servers cannot be read here"
 
 
@@ -147,8 +151,13 @@ def test_a_document_with_title_and_context() -> None:
         ),
         pytest.param(
             {"source": {**PDF, "data": "bm8="}},
-            "[document left out: the PDF holds no text that can be read: it is damaged, locked, or only pictures]",
+            "[document left out: the PDF cannot be read: it holds no text that can be read, only pictures]",
             id="PDF without text",
+        ),
+        pytest.param(
+            {"source": {**PDF, "data": "bmV3"}},
+            "[document left out: the PDF cannot be read: it is not at hand]",
+            id="PDF that nobody read",
         ),
         pytest.param(
             {"source": {"type": "base64", "media_type": "application/zip", "data": base64_of(b"PK\xff")}},

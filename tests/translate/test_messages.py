@@ -4,9 +4,11 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import decode_request
+from gateway.openai.profile import GENERIC
 from gateway.translate.messages import translate_messages
 
 Json = dict[str, Any]
@@ -19,10 +21,12 @@ NO_RESULT = "[no result: the call was interrupted]"
 
 
 def translated(*messages: Json, **options: Any) -> Any:
-    """The chat messages of a conversation that comes off the wire."""
+    """The chat messages of a conversation that comes off the wire; the options are fields of the profile."""
     body = {"model": "m", "max_tokens": 1, "messages": messages}
-    defaults: Json = {"documents": {}, "sees_images": True, "reasoning_field": None}
-    return translate_messages(decode_request(json.dumps(body).encode()).messages, **defaults | options)
+    others = {name: options.pop(name) for name in ("documents", "missing_thinking") if name in options}
+    profile = structs.replace(GENERIC, **{"reasoning_field": None, **options})
+    request = decode_request(json.dumps(body).encode())
+    return translate_messages(request.messages, **{"documents": {}, "profile": profile, **others})
 
 
 # what clients send
@@ -258,7 +262,7 @@ def test_arguments(tool_input: bytes, arguments: str) -> None:
         b'[{"type":"tool_use","id":"a","name":"Bash","input":' + tool_input + b"}]}]}"
     )
     messages = decode_request(body).messages
-    chat = translate_messages(messages, documents={}, sees_images=True, reasoning_field=None)
+    chat = translate_messages(messages, documents={}, profile=GENERIC)
     assert chat == [answered("", function("a", arguments=arguments)), tool("a", NO_RESULT)]
 
 
@@ -650,4 +654,93 @@ def test_missing_thinking_is_filled_in_where_the_backend_demands_it() -> None:  
         said("R"),
         answered("", function("a"), reasoning_content="Hm."),
         tool("a"),
+    ]
+
+
+# what a backend gave to be sent back unread
+
+
+def opaque(**fields: Any) -> Json:
+    return {"type": "redacted_thinking", "data": f"claude-gateway:{json.dumps(fields)}"}
+
+
+SIGNED = {"google": {"thought_signature": "CiQB"}}
+DETAILS = [{"type": "reasoning.encrypted", "id": "rs_1", "data": "gAAA", "format": "openai-responses-v1", "index": 0}]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before its call", "behind it"])
+def test_what_came_with_a_call_goes_back_with_it(late: bool) -> None:
+    signature = opaque(extra_content={"b": SIGNED})
+    calls = [call("a"), call("b"), signature] if late else [call("a"), signature, call("b")]
+    chat = translated(user("Q"), assistant(*calls), user(result("a"), result("b")))
+    assert chat == [
+        said("Q"),
+        answered("", function("a"), {**function("b"), "extra_content": SIGNED}),
+        tool("a"),
+        tool("b"),
+    ]
+
+
+def test_reasoning_details_go_back_in_place_of_the_thinking() -> None:
+    thinking = {"type": "thinking", "thinking": "Hm.", "signature": "claude-gateway"}
+    blocks = [thinking, opaque(reasoning_details=DETAILS[:1]), "A", opaque(reasoning_details=[{"signature": "s"}])]
+    chat = translated(user("Q"), assistant(*blocks), user("R"), reasoning_field="reasoning")
+    assert chat[1] == answered("A", reasoning_details=[*DETAILS, {"signature": "s"}])
+
+
+def test_what_another_backend_gave_stays_here() -> None:
+    blocks = [opaque(reasoning_details=DETAILS, extra_content={"a": SIGNED}), "A", call("a")]
+    chat = translated(user("Q"), assistant(*blocks), user(result("a")), wants_back=frozenset())
+    assert chat[1] == answered("A", function("a"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "EmwKAhgB",
+        "claude-gateway:",
+        "claude-gateway:{",
+        'claude-gateway:{"reasoning_details":"x"}',
+        'claude-gateway:{"extra_content":{"a":5}}',
+        "claude-gateway:" + "[" * 100_000,
+        None,
+        7,
+    ],
+    ids=["Anthropic's", "nothing", "cut", "no list", "no object", "nested deeply", "null", "a number"],
+)
+def test_what_is_not_ours_or_was_changed_counts_for_nothing(data: Any) -> None:
+    block = {"type": "redacted_thinking", "data": data}
+    assert translated(user("Q"), assistant(block, "A", call("a")))[1] == answered("A", function("a"))
+
+
+def test_the_first_call_of_a_turn_is_signed_for_a_backend_that_checks() -> None:
+    made_here = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+    turns = [
+        user("Q"),
+        assistant(call("a"), call("b")),
+        user(result("a"), result("b")),
+        assistant(opaque(extra_content={"c": SIGNED}), call("c")),
+        user(result("c")),
+    ]
+    chat = translated(*turns, missing_signature="skip_thought_signature_validator")
+    assert [message.get("tool_calls") for message in chat] == [
+        None,
+        [{**function("a"), "extra_content": made_here}, function("b")],
+        None,
+        None,
+        [{**function("c"), "extra_content": SIGNED}],
+        None,
+    ]
+
+
+def test_words_behind_a_result_follow_an_assistants_where_the_backend_wants_it() -> None:  # Mistral, code 3230
+    turns = [user("Q"), assistant(call("a")), user(result("a"), "Go on."), assistant(call("b")), user(result("b"))]
+    assert translated(*turns, parts_user_from_tool=True) == [
+        said("Q"),
+        answered("", function("a")),
+        tool("a"),
+        answered("OK."),
+        said("Go on."),
+        answered("", function("b")),
+        tool("b"),
     ]

@@ -293,10 +293,21 @@ def test_the_stop_sequence_that_vllm_names() -> None:
     assert translate(body).events[-2:] == ended("end_turn", input_tokens=48, output_tokens=16)
 
 
+# answers of a server that has no such path
+NO_PATH = {
+    *(f"llama-server-b10434/{name}" for name in ("not_found", "version", "wrong_method_get_chat")),
+    *(f"{VLLM}{name}" for name in ("apply_template", "chat_input_tokens", "not_found", "props", "slots")),
+}
+
+
 @pytest.mark.parametrize("name", errors())
 def test_a_recorded_error(name: str) -> None:
     answer = recorded(name)
     found = fault_from_response(answer.status, answer.headers, answer.body)
+    if name in NO_PATH:
+        assert (found.status, found.should_retry, found.counts) == (502, False, False)
+        assert found.message == "the backend has nothing at this path (404): check BACKEND_URL"
+        return
     assert found.message.startswith(("backend: ", "prompt is too long: "))
     assert found.should_retry == found.counts == (found.status >= 500)
 

@@ -70,6 +70,7 @@ def test_what_backends_insist_on(name: str, profile: str) -> None:
         "model",
         "messages",
         "tools",
+        "tool_stream",
         "max_tokens",
         "max_completion_tokens",
         "temperature",

@@ -1,5 +1,6 @@
 """Text, thinking, finish reasons and usage: the chunks of a backend, then the events that a client gets."""
 
+import json
 from typing import Any
 
 import pytest
@@ -137,10 +138,74 @@ def test_thinking_under_every_name(fields: Any) -> None:
     assert answer(*chunks) == thinking(0, "Let", " me") + text(1, "Hi") + END
 
 
-def test_reasoning_that_cannot_be_read_writes_nothing() -> None:
-    encrypted = delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "b64"}])
-    chunks = [encrypted, delta(reasoning="Hm"), encrypted, delta(reasoning=" so", content="Hi"), encrypted, STOP]
-    assert answer(*chunks) == thinking(0, "Hm", " so") + text(1, "Hi") + END
+def redacted(index: int, **fields: Any) -> list[Any]:
+    block = {"type": "redacted_thinking", "data": f"claude-gateway:{json.dumps(fields, separators=(',', ':'))}"}
+    start = {"type": "content_block_start", "index": index, "content_block": block}
+    return [
+        ("content_block_start", start),
+        ("content_block_stop", {"type": "content_block_stop", "index": index}),
+    ]
+
+
+def detail(kind: str, index: int | None = 0, **fields: Any) -> Any:
+    return {"type": f"reasoning.{kind}", **fields, **({} if index is None else {"index": index})}
+
+
+def test_reasoning_that_is_text_alone_needs_no_block_of_its_own() -> None:
+    chunks = [
+        delta(reasoning="Hm", reasoning_details=[detail("text", text="Hm", signature=None)]),
+        delta(content="Hi"),
+        STOP,
+    ]
+    assert answer(*chunks) == thinking(0, "Hm") + text(1, "Hi") + END
+
+
+def test_signed_reasoning_is_kept_whole_behind_its_text() -> None:  # OpenRouter, Anthropic behind it
+    chunks = [
+        delta(reasoning="Hm", reasoning_details=[detail("text", text="Hm", format="anthropic-claude-v1")]),
+        delta(reasoning=" so.", reasoning_details=[detail("text", text=" so.", format="anthropic-claude-v1")]),
+        delta(reasoning_details=[detail("text", signature="EuYB", format="anthropic-claude-v1")]),
+        delta(content="Hi"),
+        STOP,
+    ]
+    whole = {"type": "reasoning.text", "text": "Hm so.", "format": "anthropic-claude-v1", "index": 0}
+    kept = redacted(1, reasoning_details=[whole | {"signature": "EuYB"}])
+    assert answer(*chunks) == thinking(0, "Hm", " so.") + kept + text(2, "Hi") + END
+
+
+def test_encrypted_reasoning_stands_before_the_call_that_it_led_to() -> None:  # OpenRouter, OpenAI behind it
+    chunks = [
+        delta(reasoning="Sum", reasoning_details=[detail("summary", summary="Sum")]),
+        delta(reasoning_details=[detail("encrypted", 1, data="gA", id="rs_1")]),
+        delta(reasoning_details=[detail("encrypted", 1, data="AB", id="rs_1")]),
+        calls(call(0, "c1", "Read", "{}")),
+        STOP,
+    ]
+    details = [
+        detail("summary", summary="Sum"),
+        {"type": "reasoning.encrypted", "data": "gAAB", "id": "rs_1", "index": 1},
+    ]
+    kept = redacted(1, reasoning_details=details)
+    assert answer(*chunks) == thinking(0, "Sum") + kept + tool(2, "c1", "Read", "{}") + ended("tool_use")
+
+
+def test_items_without_an_index_are_each_their_own() -> None:
+    chunks = [
+        delta(reasoning_details=[detail("encrypted", None, data="a"), detail("encrypted", None, data="b"), 5]),
+        STOP,
+    ]
+    details = [detail("encrypted", None, data="a"), detail("encrypted", None, data="b")]
+    assert answer(*chunks) == redacted(0, reasoning_details=details) + END
+
+
+def test_encrypted_reasoning_that_comes_last_is_kept_at_the_end() -> None:  # OpenRouter, Gemini behind it
+    chunks = [
+        calls(call(0, "c1", "Read", "{}")),
+        delta(reasoning_details=[detail("encrypted", data="CiQB", id="c1")]),
+        STOP,
+    ]
+    kept = redacted(1, reasoning_details=[{"type": "reasoning.encrypted", "data": "CiQB", "id": "c1", "index": 0}])
+    assert answer(*chunks) == tool(0, "c1", "Read", "{}") + kept + ended("tool_use")
 
 
 def test_thinking_and_text_in_one_chunk() -> None:

@@ -1,8 +1,10 @@
+from typing import Any
+
 import pytest
-from msgspec import structs
+from msgspec import Raw, structs
 
 from gateway.openai.profile import GENERIC, Profile
-from gateway.openai.request import ChatRequest
+from gateway.openai.request import ChatRequest, ToolSpec
 from gateway.translate.errors import fault_from_response
 from gateway.translate.remedy import Remedy, find_remedy
 
@@ -44,8 +46,11 @@ def remedy(text: str, status: int = 400, chat: ChatRequest = CHAT, tokens: int =
         ("litellm.UnsupportedParamsError: x does not support parameters: ['top_k'], for model=m", "top_k"),
         ("chat_template is not supported for Mistral tokenizers.", "chat_template_kwargs"),
         ('"llama3.2" does not support thinking', "reasoning_effort"),
+        ('think value "high" is not supported for this model', "reasoning_effort"),
+        ("Function tools with reasoning_effort are not supported for gpt-x in /v1/chat/completions. Please use /v1/responses or set reasoning_effort to 'none'.", "reasoning_effort"),
+        ("reasoning_effort=high is not supported by Mistral models", "reasoning_effort"),
     ],
-    ids=["Groq", "Gemini", "OpenAI, older", "OpenAI, unknown", "OpenAI, unsupported", "OpenAI, value", "vLLM", "Mistral", "LiteLLM", "vLLM, Mistral's tokenizer", "Ollama"],
+    ids=["Groq", "Gemini", "OpenAI, older", "OpenAI, unknown", "OpenAI, unsupported", "OpenAI, value", "vLLM", "Mistral", "LiteLLM", "vLLM, Mistral's tokenizer", "Ollama", "Ollama, effort", "OpenAI, with tools", "vLLM, Mistral's models"],
 )  # fmt: skip
 def test_a_refused_field_is_left_out(text: str, field: str) -> None:
     assert remedy(text) == Remedy(profile=without(field))
@@ -69,13 +74,11 @@ def test_refused_thinking_history_is_left_out(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "The `reasoning_content` in the thinking mode must be passed back to the API.",
-        "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
         "Unknown parameter: 'messages'.",
         "property 'store' is unsupported, did you mean 'stop'?",
         "something else altogether",
     ],
-    ids=["wanted back", "missing", "needed", "not sent", "unknown"],
+    ids=["needed", "not sent", "unknown"],
 )
 def test_what_cannot_be_helped_is_left_alone(text: str) -> None:
     assert remedy(text) is None
@@ -106,10 +109,53 @@ def test_without_images_the_same_words_mean_something_else() -> None:
     assert remedy("tiny is not a multimodal model", chat=chat) is None
 
 
-def test_the_newer_name_of_the_limit_is_learnt() -> None:
-    text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+@pytest.mark.parametrize(
+    ("text", "learnt"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            {"max_tokens_field": "max_completion_tokens"},
+        ),
+        ("The `reasoning_content` in the thinking mode must be passed back to the API.", {"needs_thinking": True}),
+        (
+            "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+            {"needs_thinking": True},
+        ),
+        (
+            '[{"error":{"code":400,"message":"Function call is missing a thought_signature in functionCall parts. This '
+            'is required for tools to work correctly.","status":"INVALID_ARGUMENT"}}]',
+            {"missing_signature": "skip_thought_signature_validator"},
+        ),
+        (
+            "Unable to submit request because function call `Read` in the 2. content block is missing a "
+            "`thought_signature`.",
+            {"missing_signature": "skip_thought_signature_validator"},
+        ),
+        (
+            '{"object":"error","message":"Unexpected role \'user\' after role \'tool\'","code":3230}',
+            {"parts_user_from_tool": True},
+        ),
+        ("Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.", {"tool_id_length": 9}),
+    ],
+    ids=["OpenAI's newer limit", "DeepSeek", "Kimi", "Gemini", "Vertex", "Mistral's roles", "Mistral's ids"],
+)
+def test_a_way_of_the_backend_is_learnt(text: str, learnt: dict[str, Any]) -> None:
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, **learnt))
 
-    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, max_tokens_field="max_completion_tokens"))
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid request: a max of 2 tools can be supported",
+        "Invalid 'tools': array too long. Expected an array with maximum length 2, but got an array with length 3 instead.",
+        "'tools' : maximum number of items is 2",
+    ],
+    ids=["Kimi", "OpenAI", "Groq"],
+)
+def test_the_most_tools_are_learnt(text: str) -> None:
+    tool: ToolSpec = {"type": "function", "function": {"name": "Read", "parameters": Raw(b"{}")}}
+    assert remedy(text, chat={**CHAT, "tools": [tool] * 3}) == Remedy(profile=structs.replace(GENERIC, max_tools=2))
+    assert remedy(text, chat={**CHAT, "tools": [tool] * 2}) is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import decode_request
@@ -179,12 +180,44 @@ def test_a_count_needs_no_max_tokens() -> None:
         (["", "a"], GENERIC, ["a"]),
         ([""], GENERIC, None),
         (["a", "b", "c", "d", "e"], GENERIC, ["a", "b", "c", "d", "e"]),
-        (["a", "", "b", "c", "d", "e"], Profile(name="four", max_stops=4), ["a", "b", "c", "d"]),
+        (["a", "", "b", "c", "d"], Profile(name="four", max_stops=4), ["a", "b", "c", "d"]),
     ],
     ids=["some", "none", "an empty one", "only an empty one", "any number", "as many as the backend takes"],
 )
 def test_stop_sequences(stops: list[str], profile: Profile, expected: list[str] | None) -> None:
     assert translated({"stop_sequences": stops}, profile) == plain(stop=expected)
+
+
+def test_more_stop_sequences_than_the_backend_takes_are_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        translated({"stop_sequences": ["a", "b", "c", "d", "e"]}, Profile(name="four", max_stops=4))
+    assert caught.value.message == "stop_sequences: this backend takes 4 at most, not 5"
+
+
+@pytest.mark.parametrize(("stream", "tools", "sent"), [(True, [READ], True), (False, [READ], None), (True, [], None)])
+def test_arguments_in_pieces_are_asked_for_where_they_must_be(
+    stream: bool, tools: list[Json], sent: bool | None
+) -> None:
+    chat = translated({"stream": stream, "tools": tools}, PROFILES["zai"])
+    assert chat.get("tool_stream") == sent
+
+
+def test_tools_above_the_backends_limit_are_named_to_the_model() -> None:
+    many = [{**READ, "name": f"t{number}"} for number in range(130)]
+    chat = translated({"tools": many}, PROFILES["moonshot"])
+    assert [tool["function"]["name"] for tool in chat["tools"]] == [f"t{number}" for number in range(128)]
+    assert chat["messages"][0] == {
+        "role": "system",
+        "content": "These tools are not available here, answer without them: t128, t129.",
+    }
+
+
+def test_a_forced_tool_is_within_the_backends_limit() -> None:
+    many = [{**READ, "name": f"t{number}"} for number in range(5)]
+    chat = translated({"tools": many, "tool_choice": {"type": "tool", "name": "t4"}}, Profile(name="x", max_tools=3))
+    assert [tool["function"]["name"] for tool in chat["tools"]] == ["t0", "t1", "t4"]
+    assert chat["tool_choice"] == {"type": "function", "function": {"name": "t4"}}
+    assert chat["messages"][0]["content"].endswith("answer without them: t3, t2.")
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
@@ -281,7 +314,7 @@ def test_documents_and_eyes_are_passed_on() -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
     fields = {"messages": [{"role": "user", "content": [pdf, image]}]}
     text = "<document>\n[page 1]\nHello\n</document>"
-    blind = translated(fields, documents={"JVBERi0=": "[page 1]\nHello"}, sees_images=False)
+    blind = translated(fields, structs.replace(GENERIC, sees_images=False), documents={"JVBERi0=": "[page 1]\nHello"})
     assert blind["messages"][0]["content"] == f"{text}\n\n[image left out: this model does not take images]"
     seeing = translated(fields, documents={"JVBERi0=": "[page 1]\nHello"})
     assert seeing["messages"][0]["content"] == [

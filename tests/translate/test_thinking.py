@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.anthropic.request import Block, MessagesRequest, decode_request
 from gateway.backend.profiles import PROFILES
@@ -68,7 +69,7 @@ EXPECTED = {
     ),
     "deepseek": OBJECT,
     "moonshot": OBJECT,
-    "zai": OBJECT,
+    "zai": switch({"thinking": {"type": "disabled"}}, {"thinking": {"type": "enabled", "clear_thinking": False}}),
     "dashscope": switch({"enable_thinking": False}, {"enable_thinking": True}),
     "mistral": NOTHING,
     "groq": NOTHING,
@@ -152,3 +153,8 @@ def test_only_backends_that_demand_thinking_get_a_stand_in(profile: str) -> None
     stand_in = " " if profile in {"deepseek", "moonshot", "zai"} else ""
     assert missing_thinking(asking({"thinking": {"type": "adaptive"}}), PROFILES[profile]) == stand_in
     assert missing_thinking(asking({}), PROFILES[profile]) == ""
+
+
+def test_a_host_whose_thinking_cannot_be_switched_off_always_gets_the_stand_in() -> None:
+    learnt = structs.replace(PROFILES["generic"], needs_thinking=True)
+    assert missing_thinking(asking({}), learnt) == " "

@@ -546,3 +546,46 @@ def test_blanks_around_calls_are_no_blocks() -> None:  # T84
 def test_blanks_in_front_of_a_call_do_not_end_up_behind_it() -> None:
     chunks = [delta(content="\n\n"), calls(call(0, "c1", "Read", '{"a":1}')), delta(content="Text"), STOP]
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + text(1, "Text") + END
+
+
+# what a backend wants back with a call
+
+SIGNED = {"google": {"thought_signature": "CiQB"}}
+
+
+def kept(index: int, call_id: str) -> list[Any]:
+    data = f'claude-gateway:{{"extra_content":{{"{call_id}":{{"google":{{"thought_signature":"CiQB"}}}}}}}}'
+    block = {"type": "redacted_thinking", "data": data}
+    start = {"type": "content_block_start", "index": index, "content_block": block}
+    return [
+        ("content_block_start", start),
+        ("content_block_stop", {"type": "content_block_stop", "index": index}),
+    ]
+
+
+def test_a_signature_goes_out_before_its_call() -> None:  # Gemini
+    pieces = [call(0, "c1", "Read", "{}", extra_content=SIGNED), call(1, "c2", "Read", "{}")]
+    assert answer(calls(*pieces), STOP) == [
+        *kept(0, "c1"),
+        *tool(1, "c1", "Read", "{}"),
+        *tool(2, "c2", "Read", "{}"),
+        *END,
+    ]
+
+
+def test_a_signature_that_comes_late_goes_out_behind_its_call() -> None:
+    pieces = [calls(call(0, "c1", "Read", '{"a":')), calls(call(arguments="1}")), calls(call(extra_content=SIGNED))]
+    assert answer(*pieces, STOP) == [*tool(0, "c1", "Read", '{"a":', "1}"), *kept(1, "c1"), *END]
+
+
+def test_a_signature_names_the_id_that_the_client_gets() -> None:
+    assert answer(calls(call(0, "call:1", "Read", "{}", extra_content=SIGNED)), STOP) == [
+        *kept(0, "toolu_b64_Y2FsbDox"),
+        *tool(1, "toolu_b64_Y2FsbDox", "Read", "{}"),
+        *END,
+    ]
+
+
+@pytest.mark.parametrize("extra", ["x", [], {}, None])
+def test_what_is_no_signature_is_left_out(extra: Any) -> None:
+    assert answer(calls(call(0, "c1", "Read", "{}", extra_content=extra)), STOP) == [*tool(0, "c1", "Read", "{}"), *END]

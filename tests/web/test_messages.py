@@ -671,8 +671,8 @@ async def test_a_document_that_cannot_be_read_is_noted(scripted: ScriptedBackend
     assert response.status == 200
     sent = scripted.requests[0].json["messages"][0]["content"]
     assert sent == (
-        "[document left out: the PDF holds no text that can be read: it is damaged, locked, or only pictures]"
-        "\n\nSum it up"
+        "[document left out: the PDF cannot be read: it cannot be opened (Failed to load document (PDFium: Data format "
+        "error).)]\n\nSum it up"
     )
 
 
