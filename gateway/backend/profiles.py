@@ -6,9 +6,11 @@ Sources: peers.md, section 4.1; backends.md, section 4.
 
 from typing import Final
 
+from msgspec import structs
+
 from gateway.openai.profile import GENERIC, Profile
 
-PROFILES: Final[dict[str, Profile]] = {
+_PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
     for profile in (
         GENERIC,
@@ -84,8 +86,14 @@ PROFILES: Final[dict[str, Profile]] = {
             drops=frozenset({"top_k"}),
             max_stops=4,
             max_tools=128,
+            max_tool_id_length=40,
         ),
     )
+}
+
+PROFILES: Final[dict[str, Profile]] = {
+    **_PROFILES,
+    "azure": structs.replace(_PROFILES["openai"], name="azure", key_header="api-key"),
 }
 
 _BY_HOST: Final[tuple[tuple[str, str], ...]] = (
@@ -103,7 +111,8 @@ _BY_HOST: Final[tuple[tuple[str, str], ...]] = (
     ("groq.com", "groq"),
     ("googleapis.com", "gemini"),  # AI Studio and Vertex
     ("openai.com", "openai"),
-    ("openai.azure.com", "openai"),
+    ("openai.azure.com", "azure"),
+    ("cognitiveservices.azure.com", "azure"),
 )
 
 _BY_OWNER: Final[dict[str, str]] = {

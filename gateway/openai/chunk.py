@@ -67,8 +67,16 @@ class Choice(Struct):
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
-    stop_reason: Any = None  # vLLM: the stop string that was met, or a token's number
+    # the stop string that was met, or a token's number
+    stop_reason: Any = None  # vLLM
+    matched_stop: Any = None  # SGLang
     usage: Usage | None = None  # Kimi
+
+
+class Groq(Struct):
+    """Groq's own part of a chunk."""
+
+    usage: Usage | None = None
 
 
 class Chunk(Struct):
@@ -76,6 +84,7 @@ class Chunk(Struct):
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
+    x_groq: Groq | None = None
     error: Any = None
     object: Any = None
     message: Any = None

@@ -42,12 +42,19 @@ class Profile(Struct, frozen=True, kw_only=True):
     holds_tool_calls: bool = False
     # tools that it takes at most
     max_tools: int | None = None
+    # the header that a key goes into; any but `Authorization` holds the key alone
+    key_header: Literal["Authorization", "api-key"] = "Authorization"
     # request fields that it refuses
     drops: frozenset[str] = frozenset()
     # stop strings that it takes at most
     max_stops: int | None = None
-    # how many letters and digits the id of a tool call has; None: it may be any text
+    # how many letters and digits the id of a tool call has, or how many characters at most; None: any number
     tool_id_length: int | None = None
+    max_tool_id_length: int | None = None
+    # characters of a tool's description that it takes at most
+    max_description: int | None = None
+    # keywords of JSON schemas that it refuses
+    schema_drops: frozenset[str] = frozenset()
     # tokens of an answer that it takes at most
     most_tokens: int | None = None
     # whether it takes images, as far as is known

@@ -1,6 +1,6 @@
 """A backend's answer, bytes in, bytes out: as a stream of Anthropic's events, or as one message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -13,6 +13,8 @@ from gateway.translate.errors import fault_in_answer, malformed
 from gateway.translate.reducer import Reducer
 
 _DONE: Final = b"[DONE]"
+# what a stream begins with, and JSON does not
+_EVENTS: Final = (b"data:", b"event:", b":")
 # what reading and reducing a chunk raise when the backend wrote no chunk, or one that is nested without end
 _UNREADABLE: Final = (MalformedChunk, RecursionError)
 
@@ -37,6 +39,11 @@ class StreamTranslator:
         self._done = False
 
     @property
+    def finished(self) -> bool:
+        """Whether the backend has said how the answer ends: only usage may be missing."""
+        return self._reducer.finished
+
+    @property
     def done(self) -> bool:
         """Whether the backend said `[DONE]`: nothing that matters can follow."""
         return self._done
@@ -46,35 +53,23 @@ class StreamTranslator:
 
         Raises BackendFault; the frames of what came before the fault are with the writer all the same.
         """
+        if self._done:
+            return
         try:
-            for event in self._decoder.feed(data):
-                self._event(event)
+            self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         except _UNREADABLE as error:
             raise malformed(str(error)) from None
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""
-        _reduce_whole(self._reducer, body)
-        self._done = True
+        self._done = _reduce_whole(self._reducer, body)
 
     def end(self, *, estimated_input: int) -> Finish:
         """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
         # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
         with suppress(*_UNREADABLE):
-            for event in self._decoder.flush():
-                self._event(event)
+            self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())
         return self._reducer.end(estimated_input=estimated_input, marked=self._done)
-
-    def _event(self, event: ServerSentEvent) -> None:
-        name, data = event[0], event[1].strip()
-        if self._done or not data:
-            return
-        if data == _DONE:
-            self._done = True
-        elif name == b"error":
-            raise fault_in_answer(data)
-        else:
-            self._reducer.chunk(_read(data))
 
 
 def translate_message(
@@ -86,22 +81,42 @@ def translate_message(
     names: Mapping[str, str] | None = None,
     stop_sequences: Sequence[str] = (),
 ) -> tuple[bytes, Finish]:
-    """A whole JSON answer as a message's JSON, and how it ended. Raises BackendFault."""
+    """A whole answer as a message's JSON, and how it ended. Raises BackendFault.
+
+    It is JSON, or a stream that came to its end: some proxies stream whatever they are asked for.
+    """
     writer = MessageWriter()
     reducer = Reducer(writer, names=names, stop_sequences=stop_sequences)
-    _reduce_whole(reducer, body)
-    finish = reducer.end(estimated_input=estimated_input, marked=True)
+    marked = _reduce_whole(reducer, body)
+    finish = reducer.end(estimated_input=estimated_input, marked=marked)
     return writer.body(message_id, model), finish
 
 
-def _reduce_whole(reducer: Reducer, body: bytes) -> None:
-    """Reduce a JSON body. Raises BackendFault."""
+def _reduce_events(reducer: Reducer, events: Iterable[ServerSentEvent]) -> bool:
+    """Reduce events up to `[DONE]`. Returns whether that came. Raises BackendFault, and what is _UNREADABLE."""
+    for name, text in events:
+        data = text.strip()
+        if data == _DONE:
+            return True
+        if name == b"error" and data:
+            raise fault_in_answer(data)
+        if data:
+            reducer.chunk(_read(data))
+    return False
+
+
+def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
+    """Reduce a whole body. Returns whether it says that it is whole, as JSON does. Raises BackendFault."""
     try:
+        if body.lstrip().startswith(_EVENTS):
+            decoder = SSEDecoder()
+            return _reduce_events(reducer, [*decoder.feed(body), *decoder.flush()])
         chunk = _read(body)
         _number_calls(chunk)
         reducer.chunk(chunk)
     except _UNREADABLE as error:
         raise malformed(str(error)) from None
+    return True
 
 
 def _read(data: bytes) -> Chunk:

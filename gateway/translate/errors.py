@@ -57,9 +57,9 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
 class BackendFault(ApiError):
     """An error that the backend gave or made.
 
-    `counts`: it speaks of the backend's health (5xx, 408, 429, a broken stream), not of the request. `said`: the
-    backend's own words, if the message holds any; they may repeat the prompt or the answer, and are for the client,
-    not for a log.
+    `counts`: it speaks of the backend's health (5xx, 408, a broken stream), not of the request or the account.
+    `taken`: the backend may have begun to work on the request. `said`: the backend's own words, if the message holds
+    any; they may repeat the prompt or the answer, and are for the client, not for a log.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class BackendFault(ApiError):
         message: str,
         *,
         counts: bool = True,
+        taken: bool = True,
         said: str = "",
         retry_after: int | None = None,
         should_retry: bool | None = None,
     ) -> None:
         super().__init__(status, message, retry_after=retry_after, should_retry=should_retry)
         self.counts = counts
+        self.taken = taken
         self.said = said
 
     @property
@@ -127,7 +129,7 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
         # with a 404, Claude Code would blame the model's name
         message = "the backend has nothing at this path (404): check BACKEND_URL"
         return BackendFault(502, message, counts=False, should_retry=False)
-    counts = status >= 500 or status in (408, 429)
+    counts = status >= 500 or status == 408
     if status == 500 and _CLIENT_FAULT.search(error.message):
         status, counts = 400, False
     elif status == 400 and _NO_MODEL.search(error.message):

@@ -75,6 +75,8 @@ class Reducer:
         """Take one chunk, which is no error. Raises BackendFault for a finish reason that is one."""
         if chunk.usage is not None:
             self._take_usage(chunk.usage)
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._take_usage(chunk.x_groq.usage)
         for choice in chunk.choices or ():
             if choice.index not in (0, None, "0"):
                 continue
@@ -85,8 +87,13 @@ class Reducer:
                 self._take_usage(choice.usage)
             if choice.finish_reason:
                 self._take_finish_reason(str(choice.finish_reason))
-            if choice.stop_reason in self._stops:
-                self._matched_stop = choice.stop_reason
+            if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:
+                self._matched_stop = matched
+
+    @property
+    def finished(self) -> bool:
+        """Whether the backend has said how the answer ends; usage, and little else, may follow."""
+        return self._finish_reason is not None
 
     def end(self, *, estimated_input: int, marked: bool) -> Finish:
         """The answer is over: close what is open and write the end.

@@ -65,6 +65,11 @@ _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
     (re.compile("Use 'max_completion_tokens' instead"), "max_tokens_field", "max_completion_tokens"),  # OpenAI
     (re.compile("Tool call id was .* with a length of 9"), "tool_id_length", 9),  # Mistral
 )
+_MOST_DESCRIPTION: Final = re.compile(
+    r"tools\[\d+\]\.function\.description'?: string too long\. Expected a string with maximum length (\d+)"  # OpenAI
+)
+# Gemini names each in a line of its own
+_SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]+)" at '(?:tools|request\.tools)\[""")
 _MOST_TOOLS: Final = tuple(
     re.compile(pattern)
     for pattern in (
@@ -129,6 +134,16 @@ def _fewer_tools(said: str, chat: ChatRequest, profile: Profile) -> Profile | No
     return structs.replace(profile, max_tools=most) if 0 < most < len(chat.get("tools", ())) else None
 
 
+def _shorter_descriptions(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    most = _MOST_DESCRIPTION.search(said)
+    return structs.replace(profile, max_description=int(most[1])) if most else None
+
+
+def _plainer_schemas(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    keywords = profile.schema_drops.union(_SCHEMA_KEYWORD.findall(said))
+    return structs.replace(profile, schema_drops=keywords)
+
+
 def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
     asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
     most = next((int(match[1]) for pattern in _MOST_TOKENS if (match := pattern.search(said))), 0)
@@ -152,6 +167,8 @@ _RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]]
     _without_images,
     _other_way,
     _fewer_tools,
+    _shorter_descriptions,
+    _plainer_schemas,
     _fewer_tokens,
     _without_field,
 )

@@ -10,7 +10,8 @@ from gateway.translate.media import Documents
 from gateway.translate.messages import translate_messages
 from gateway.translate.system import system_text
 from gateway.translate.thinking import missing_thinking, thinking_fields
-from gateway.translate.tools import left_out_note, set_id_length, translate_choice, translate_tools
+from gateway.translate.tool_limits import fit_tools
+from gateway.translate.tools import fit_ids, left_out_note, translate_choice, translate_tools
 
 
 def translate_request(
@@ -27,9 +28,11 @@ def translate_request(
     Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
     Raises InvalidRequest.
     """
-    tools, left_out = translate_tools(request.tools, request.tool_choice, profile.max_tools)
+    tools, left_out = translate_tools(request.tools)
+    tools, too_many, tool_notes = fit_tools(tools, request.tool_choice, profile)
     response_format = _response_format(request)
-    notes = [left_out_note(left_out)] if left_out else []
+    notes = [left_out_note(left_out + too_many)] if left_out or too_many else []
+    notes += tool_notes
     if response_format is not None and "response_format" in profile.drops:
         notes.append(_format_note(response_format))
     messages: list[ChatMessage] = []
@@ -41,8 +44,7 @@ def translate_request(
         profile=profile,
         missing_thinking=missing_thinking(request, profile),
     )
-    if profile.tool_id_length is not None:
-        set_id_length(messages, profile.tool_id_length)
+    fit_ids(messages, profile)
     chat: ChatRequest = {"model": model, "messages": messages}
     chat |= _tool_fields(request, tools, profile)
     chat |= _sampling(request, profile, context_window)

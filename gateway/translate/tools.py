@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Tool, ToolChoice
+from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, ToolSpec
 
 # OpenAI and its followers refuse longer names; MCP plugins have them (peers.md, section 3, 17)
@@ -57,26 +58,30 @@ def backend_id(tool_use_id: str) -> str:
     return call_id if client_id(call_id) == tool_use_id else tool_use_id
 
 
-def set_id_length(messages: Sequence[ChatMessage], length: int) -> None:
-    """Replace the ids of calls and results by letters and digits of this length, the same for the same id always."""
+def fit_ids(messages: Sequence[ChatMessage], profile: Profile) -> None:
+    """Give the ids of calls and results the length that the backend takes, the same for the same id always."""
+    if profile.tool_id_length is None and profile.max_tool_id_length is None:
+        return
     for message in messages:
         for call in message.get("tool_calls", ()):
-            call["id"] = _id_of_length(call["id"], length)
+            call["id"] = _fitting_id(call["id"], profile)
         if "tool_call_id" in message:
-            message["tool_call_id"] = _id_of_length(message["tool_call_id"], length)
+            message["tool_call_id"] = _fitting_id(message["tool_call_id"], profile)
 
 
-def _id_of_length(call_id: str, length: int) -> str:
-    if len(call_id) == length and call_id.isascii() and call_id.isalnum():
+def _fitting_id(call_id: str, profile: Profile) -> str:
+    """The id if it fits; else letters and digits of the length that it must have, or may have at most."""
+    exact, most = profile.tool_id_length, profile.max_tool_id_length
+    if exact is not None and len(call_id) == exact and call_id.isascii() and call_id.isalnum():
         return call_id
+    if exact is None and (most is None or len(call_id) <= most):
+        return call_id
+    length = exact or most or 0
     return blake2b(call_id.encode(), digest_size=length).hexdigest()[:length]
 
 
-def translate_tools(
-    tools: Sequence[Tool] | None, choice: ToolChoice | None = None, limit: int | None = None
-) -> tuple[list[ToolSpec], list[str]]:
-    """The tools on offer, and the names of those left out: only Anthropic's servers could run them, or they are more
-    than the backend's `limit`. A forced tool stays.
+def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:
+    """The tools on offer, and the names of those left out because only Anthropic's servers could run them.
 
     Tools that the client loads later (`defer_loading`) go last: the list in front of them, and with it the prompt's
     prefix, stays as it was (research/claude-code.md, section 3.4).
@@ -93,20 +98,7 @@ def translate_tools(
             left_out.append(tool.name)
         elif tool.name != _PLACEHOLDER:
             (deferred if tool.defer_loading else kept).append(_spec(tool, tool.name))
-    offered, too_many = _within(kept + deferred, choice, limit)
-    return offered, left_out + too_many
-
-
-def _within(offered: list[ToolSpec], choice: ToolChoice | None, limit: int | None) -> tuple[list[ToolSpec], list[str]]:
-    """The first tools up to the limit, a forced one among them, and the names of the others."""
-    if limit is None or len(offered) <= limit:
-        return offered, []
-    forced = backend_name(choice.name or "") if choice else ""
-    kept, rest = offered[:limit], offered[limit:]
-    for number, spec in enumerate(rest):
-        if spec["function"]["name"] == forced:
-            kept[-1], rest[number] = spec, kept[-1]
-    return kept, [spec["function"]["name"] for spec in rest]
+    return kept + deferred, left_out
 
 
 def left_out_note(names: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ from gateway.openai.profile import GENERIC
         ("api.groq.com", "groq"),
         ("generativelanguage.googleapis.com", "gemini"),
         ("api.openai.com", "openai"),
-        ("my-resource.openai.azure.com", "openai"),
+        ("my-resource.openai.azure.com", "azure"),
+        ("us-central1-aiplatform.googleapis.com", "gemini"),
         ("API.OpenAI.com", "openai"),
         ("127.0.0.1", None),
         ("localhost", None),
@@ -71,7 +72,7 @@ def test_profiles_are_found_by_their_names() -> None:
         ("thinking", {"deepseek", "moonshot", "zai"}),
         ("reasoning", {"openrouter"}),
         ("reasoning_effort", {"ollama"}),
-        ("none", {"mistral", "groq", "gemini", "openai"}),
+        ("none", {"mistral", "groq", "gemini", "openai", "azure"}),
     ],
 )
 def test_the_switch_for_thinking(control: str, names: set[str]) -> None:
@@ -86,7 +87,7 @@ def test_the_switch_for_thinking(control: str, names: set[str]) -> None:
             "reasoning_content",
             {"generic", "sglang", "llama.cpp", "chutes", "deepseek", "moonshot", "zai", "dashscope"},
         ),
-        (None, {"mistral", "groq", "gemini", "openai"}),
+        (None, {"mistral", "groq", "gemini", "openai", "azure"}),
     ],
 )
 def test_the_field_of_replayed_thinking(field: str | None, names: set[str]) -> None:
@@ -96,7 +97,7 @@ def test_the_field_of_replayed_thinking(field: str | None, names: set[str]) -> N
 @pytest.mark.parametrize(
     ("field", "names"),
     [  # T34
-        ("top_k", {"deepseek", "moonshot", "zai", "mistral", "groq", "gemini", "openai"}),
+        ("top_k", {"deepseek", "moonshot", "zai", "mistral", "groq", "gemini", "openai", "azure"}),
         ("parallel_tool_calls", {"deepseek", "zai", "gemini"}),
         ("response_format", {"deepseek"}),
     ],
@@ -106,9 +107,9 @@ def test_what_backends_refuse(field: str, names: set[str]) -> None:
 
 
 def test_limits() -> None:
-    assert {name for name, profile in PROFILES.items() if profile.max_stops == 4} == {"vllm", "groq", "openai"}
+    assert {name for name, profile in PROFILES.items() if profile.max_stops == 4} == {"vllm", "groq", "openai", "azure"}
     new_field = {name for name, profile in PROFILES.items() if profile.max_tokens_field == "max_completion_tokens"}
-    assert new_field == {"openai"}
+    assert new_field == {"openai", "azure"}
     assert {name: profile.tool_id_length for name, profile in PROFILES.items() if profile.tool_id_length} == {
         "mistral": 9
     }

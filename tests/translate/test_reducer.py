@@ -470,3 +470,14 @@ def test_a_message_in_place_of_a_delta() -> None:  # T10
 def test_a_message_beside_a_delta_says_nothing_new() -> None:
     both = {"choices": [{"delta": {}, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
     assert answer(HI, both) == text(0, "Hi") + END
+
+
+def test_sglang_names_the_stop_sequence_in_a_field_of_its_own() -> None:  # T22, T82
+    stopped = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "matched_stop": "</b>"}]}
+    events = answer(delta(content="Hi"), stopped, stops=("</b>",))
+    assert events == text(0, "Hi") + ended("stop_sequence", "</b>")
+
+
+def test_groqs_usage_is_found() -> None:
+    usage = {"x_groq": {"usage": {"prompt_tokens": 30, "completion_tokens": 4}}, **STOP}
+    assert answer(delta(content="Hi"), usage) == text(0, "Hi") + ended("end_turn", input_tokens=30, output_tokens=4)

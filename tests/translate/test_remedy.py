@@ -202,3 +202,21 @@ def test_too_little_room_is_an_overflow() -> None:
     )
 
     assert remedy(text) is None
+
+
+def test_the_longest_description_is_learnt() -> None:
+    text = (
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got "
+        "a string with length 3000 instead."
+    )
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, max_description=1024))
+
+
+def test_refused_keywords_of_schemas_are_learnt_together() -> None:
+    text = "\n".join(
+        f"Invalid JSON payload received. Unknown name \"{name}\" at 'tools[0].function_declarations[0].parameters': "
+        "Cannot find field."
+        for name in ("$schema", "additionalProperties")
+    )
+    drops = frozenset({"$schema", "additionalProperties"})
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, schema_drops=drops))

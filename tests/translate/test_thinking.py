@@ -83,6 +83,7 @@ EXPECTED = {
         budget__effort={"reasoning_effort": "low"},
     ),
     "openai": NOTHING,
+    "azure": NOTHING,
 }
 
 

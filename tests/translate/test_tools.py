@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Tool, ToolChoice, decode_request
+from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage
 from gateway.translate.tools import (
     backend_id,
     backend_name,
     client_id,
     client_names,
+    fit_ids,
     left_out_note,
-    set_id_length,
     translate_choice,
     translate_tools,
 )
@@ -278,7 +279,7 @@ def history(*call_ids: str) -> list[ChatMessage]:
 )
 def test_ids_of_a_fixed_length(call_id: str, sent: str) -> None:  # Mistral: peers.md, section 4.1
     messages = history(call_id)
-    set_id_length(messages, 9)
+    fit_ids(messages, Profile(name="nine", tool_id_length=9))
     assert messages == history(sent)
 
 
@@ -286,8 +287,17 @@ def test_ids_of_a_fixed_length(call_id: str, sent: str) -> None:  # Mistral: pee
 @settings(max_examples=100, deadline=None, database=None)
 def test_ids_of_a_fixed_length_stay_apart(call_ids: set[str]) -> None:
     messages = history(*call_ids)
-    set_id_length(messages, 9)
+    fit_ids(messages, Profile(name="nine", tool_id_length=9))
     sent = [call["id"] for call in messages[1]["tool_calls"]]
     assert [message["tool_call_id"] for message in messages[2:]] == sent
     assert len(set(sent)) == len(call_ids)
     assert all(re.fullmatch("[a-zA-Z0-9]{9}", call_id) for call_id in sent)
+
+
+@pytest.mark.parametrize(("length", "sent"), [(40, 40), (41, 40), (64, 40)])
+def test_ids_of_a_length_at_most(length: int, sent: int) -> None:  # OpenAI: peers.md, section 4.1
+    messages = history("x" * length)
+    fit_ids(messages, Profile(name="short", max_tool_id_length=40))
+    call_id = messages[1]["tool_calls"][0]["id"]
+    assert (len(call_id), call_id == "x" * length) == (sent, length == sent)
+    assert messages[2]["tool_call_id"] == call_id
