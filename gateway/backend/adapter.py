@@ -1,100 +1,118 @@
-"""Calls to the backend: one session for all, the breaker around each, every failure as a BackendFault."""
+"""Calls to the backend: one session for all, the breaker around each try, every failure as a BackendFault."""
 
 import asyncio
 import os
 import socket
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
 import structlog
-from aiohttp.abc import AbstractStreamWriter
+from msgspec import Struct
 
 from gateway.backend.breaker import Breaker, Permit
+from gateway.backend.call import Call, JSONBody, refusal
 from gateway.backend.endpoint import Endpoint
+from gateway.backend.profiles import profile_for_host
+from gateway.backend.retry import RetryPolicy
+from gateway.backend.silence import SilenceWatch
 from gateway.openai.models import Model, decode_models
-from gateway.translate.errors import BackendFault, cut_short, fault_from_response
+from gateway.openai.profile import GENERIC
+from gateway.translate.errors import BackendFault, fault_from_response
 
-_CONNECT_SECONDS: Final = 10.0
 _LIST_SECONDS: Final = 10.0
 # Idle connections are closed before the server does it, which could cut a request short: servers on the user's own
 # machines wait 5 s (llama.cpp, uvicorn); hosted ones a minute or more, and a new connection to them costs more.
 _IDLE_SECONDS: Final = {"http": 4.0, "https": 30.0}
-# of an error's body; more than any message needs
-_ERROR_BYTES: Final = 256 * 1024
-_SLICE_BYTES: Final = 256 * 1024
 
 log = structlog.get_logger(__name__)
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """How long the backend may take, in seconds, until a call fails: `connect`, with the wait for a free connection;
+    `send`, for it to take a slice of the request; `answer`, from the request to the answer's head; `silence`, between
+    two pieces of the answer.
+    """
+
+    connect: float = 10.0
+    send: float = 60.0
+    answer: float = 600.0
+    silence: float = 600.0
 
 
 class Backend:
     """The adapter. Owns the session: `close` it."""
 
-    def __init__(self, endpoint: Endpoint, breaker: Breaker, *, silence_seconds: float) -> None:
-        """`silence_seconds`: how long the backend may send nothing; a stream that goes on has no other limit.
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        breaker: Breaker,
+        *,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+        connections: int = 0,
+        key: str = "",
+    ) -> None:
+        """`connections`: the most at a time; 0 for any number. `key` goes to the backend in place of a client's token.
 
         Needs a running loop.
         """
         self.endpoint = endpoint
         self.breaker = breaker
-        self.silence_seconds = silence_seconds
+        self._timeouts = timeouts
+        self._retry = retry
+        self._connections = connections
+        self._key = key
+        self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
+        self._watch = SilenceWatch(timeouts.silence)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence_seconds),
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
+            timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_trace_reuse()],
+            trace_configs=[_trace()],
         )
 
-    async def chat(self, body: bytes, *, token: str, stream: bool) -> "Call":
-        """Send a request, and give its answer, to be used with `async with`.
+    async def chat(self, body: bytes, *, token: str, stream: bool) -> Call:
+        """Send a request, again where that is safe, and give its answer, to be used with `async with`.
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
         headers = {
-            "Authorization": f"Bearer {token}",
+            **self._authorization(token),
             "Content-Type": "application/json",
             "Accept": "text/event-stream" if stream else "application/json",
             # a compressed stream comes in lumps
             "Accept-Encoding": "identity" if stream else "gzip, deflate",
         }
-        call = Call(self, self.breaker.admit())
-        await call.send(body, headers)
-        return call
-
-    async def post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
-        """The response's head. Redirects are not followed: the token is for this host only.
-
-        A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent
-        on the next.
-        """
+        loop = asyncio.get_running_loop()
+        started, tries = loop.time(), 0
         while True:
-            connection = _Connection()
+            permit = self.breaker.admit()
+            tries += 1
             try:
-                return await self._session.post(
-                    self.endpoint.chat,
-                    data=JSONBody(body),
-                    headers=headers,
-                    allow_redirects=False,
-                    trace_request_ctx=connection,
-                )
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not connection.reused:
+                response = await self._guarded(body, headers, permit)
+                return Call(response, permit, self._watch, where=self.endpoint.shown, retries=tries - 1)
+            except BackendFault as fault:
+                pause = self._retry.pause(fault, tries, loop.time() - started)
+                if pause is None or self.breaker.state == "open":
                     raise
+                log.info("trying again", status=fault.status, pause_secs=round(pause, 2), tries=tries)
+            await asyncio.sleep(pause)
 
     async def models(self, token: str | None) -> list[Model]:
         """The model list. Raises BackendFault, also for an answer that is no list; the breaker does not care."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             async with self._session.get(
                 self.endpoint.models,
-                headers=headers,
+                headers=self._authorization(token or ""),
                 trace_request_ctx=_Connection(),
                 timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
                 allow_redirects=False,
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self.unreachable(error) from None
+            raise self._unreachable(error, _Connection(), None) from None
+        if response.status == 404:
+            raise BackendFault(404, f"the backend has no model list at {self.endpoint.models}", counts=False)
         if response.status != 200:
             raise fault_from_response(response.status, response.headers, body)
         try:
@@ -104,163 +122,108 @@ class Backend:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._watch.stop()
         await self._session.close()
 
-    def unreachable(self, error: BaseException) -> BackendFault:
+    def _authorization(self, token: str) -> dict[str, str]:
+        key = self._key or token
+        if not key:
+            return {}
+        return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
+
+    async def _guarded(self, body: bytes, headers: dict[str, str], permit: Permit) -> aiohttp.ClientResponse:
+        """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""
+        try:
+            response = await self._post(body, headers)
+            if response.status == 200:
+                return response
+            try:
+                raise await refusal(response)
+            finally:
+                response.close()
+        except BackendFault as fault:
+            permit.settle(fault, counts=fault.counts)
+            raise
+        except BaseException:
+            permit.abandoned()
+            raise
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """The response's head. Redirects are not followed: the token is for this host only. Raises BackendFault.
+
+        A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent
+        on the next.
+        """
+        while True:
+            connection = _Connection()
+            data = JSONBody(body, self._timeouts.send)
+            try:
+                async with asyncio.timeout(self._timeouts.answer):
+                    return await self._session.post(
+                        self.endpoint.chat,
+                        data=data,
+                        headers=headers,
+                        allow_redirects=False,
+                        trace_request_ctx=connection,
+                    )
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+                if not (closed and connection.reused):
+                    raise self._unreachable(error, connection, data) from None
+
+    def _unreachable(self, error: BaseException, connection: "_Connection", body: JSONBody | None) -> BackendFault:
         """A failure to connect, or to get an answer, in words that say what to check."""
-        where = f"{self.endpoint.shown}"
+        where, timeouts = self.endpoint.shown, self._timeouts
+        if isinstance(error, aiohttp.ConnectionTimeoutError) and connection.queued:
+            return BackendFault(
+                529,
+                f"all {self._connections} connections to the backend (BACKEND_CONNECTIONS) are in use; try again",
+                counts=False,
+                retry_after=max(1, int(timeouts.connect)),
+            )
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return BackendFault(504, f"no connection to the backend at {where} within {_CONNECT_SECONDS:g} s")
+            text = f"no connection to the backend at {where} within {timeouts.connect:g} s"
+            return BackendFault(504, text, taken=False)
+        if isinstance(error, TimeoutError) and body is not None and body.stuck:
+            text = f"the backend at {where} took nothing of the request for {timeouts.send:g} s"
+            return BackendFault(504, text, taken=False)
         if isinstance(error, TimeoutError):
-            return BackendFault(504, f"the backend at {where} sent nothing for {self.silence_seconds:g} s")
+            return BackendFault(504, f"the backend at {where} sent no answer within {timeouts.answer:g} s")
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
             return BackendFault(502, f"no secure connection to the backend at {where}: {error}", should_retry=False)
         if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
-            return BackendFault(502, f"the backend's host {self.endpoint.host!r} cannot be found: check BACKEND_URL")
+            text = f"the backend's host {self.endpoint.host!r} cannot be found: check BACKEND_URL"
+            return BackendFault(502, text, taken=False)
         if isinstance(error, aiohttp.ClientConnectorError):
             reason = os.strerror(error.errno) if error.errno else "connection failed"
-            return BackendFault(502, f"no connection to the backend at {where} ({reason}): is it running?")
-        return BackendFault(502, f"the backend at {where} closed the connection before it answered; try again")
+            text = f"no connection to the backend at {where} ({reason}): is it running?"
+            return BackendFault(502, text, taken=False)
+        text = f"the backend at {where} closed the connection before it answered; try again"
+        return BackendFault(502, text, taken=body is None or body.written)
 
 
 class _Connection:
-    """Whether a request went over a connection that had been used before."""
+    """How a request got its connection: one that had been used before, or not yet any."""
 
-    __slots__ = ("reused",)
+    __slots__ = ("queued", "reused")
 
     def __init__(self) -> None:
+        self.queued = False
         self.reused = False
 
 
-def _trace_reuse() -> aiohttp.TraceConfig:
-    async def mark(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
+def _trace() -> aiohttp.TraceConfig:
+    async def reused(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
         context.trace_request_ctx.reused = True
 
+    async def queued(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedStartParams) -> None:
+        context.trace_request_ctx.queued = True
+
+    async def served(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedEndParams) -> None:
+        context.trace_request_ctx.queued = False
+
     trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(mark)
+    trace.on_connection_reuseconn.append(reused)
+    trace.on_connection_queued_start.append(queued)
+    trace.on_connection_queued_end.append(served)
     return trace
-
-
-class JSONBody(aiohttp.Payload):
-    """A request's body, written in slices: one of many megabytes must not go to the socket in one piece."""
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value, content_type="application/json")
-        self._size = len(value)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return bytes(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the whole body."""
-        view = memoryview(self._value)
-        for start in range(0, len(view), _SLICE_BYTES):
-            await writer.write(view[start : start + _SLICE_BYTES])
-
-
-class Call:
-    """One call in progress; `read` gives the answer's bytes.
-
-    Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
-    hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
-    """
-
-    __slots__ = ("_backend", "_permit", "_response")
-
-    _response: aiohttp.ClientResponse
-
-    def __init__(self, backend: Backend, permit: Permit) -> None:
-        self._backend = backend
-        self._permit = permit
-
-    async def send(self, body: bytes, headers: dict[str, str]) -> None:
-        """Send the request and wait for the answer's head. Raises BackendFault for anything but a 200."""
-        try:
-            await self._send(body, headers)
-        except BackendFault as fault:
-            self._settle(fault)
-            raise
-        except BaseException:
-            self._permit.abandoned()
-            raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # a response that was read to its end has given its connection back already, and close() does nothing
-        self._response.close()
-        if error is None:
-            self._permit.succeeded()
-        elif isinstance(error, BackendFault):
-            self._settle(error)
-        else:
-            self._permit.abandoned()
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether the answer is a stream of events, not one JSON body."""
-        return self._response.content_type != "application/json"
-
-    async def read(self) -> bytes:
-        """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
-        try:
-            data = await self._response.content.readany()
-        except TimeoutError as error:
-            raise self._backend.unreachable(error) from None
-        except (aiohttp.ClientError, OSError):
-            raise cut_short() from None
-        self._permit.progressed()
-        return data
-
-    async def read_all(self) -> bytes:
-        """The whole answer. Raises BackendFault."""
-        pieces = []
-        while data := await self.read():
-            pieces.append(data)
-        return b"".join(pieces)
-
-    async def drain(self, seconds: float) -> None:
-        """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
-        try:
-            async with asyncio.timeout(seconds):
-                while await self._response.content.readany():
-                    pass
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            return
-
-    async def _send(self, body: bytes, headers: dict[str, str]) -> None:
-        backend = self._backend
-        try:
-            self._response = await backend.post(body, headers)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise backend.unreachable(error) from None
-        if self._response.status != 200:
-            try:
-                raise await self._refusal()
-            finally:
-                self._response.close()
-
-    async def _refusal(self) -> BackendFault:
-        response = self._response
-        if 300 <= response.status < 400:
-            target = response.headers.get("location", "nowhere")[:200]
-            return BackendFault(
-                502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
-            )
-        body = bytearray()
-        try:
-            while len(body) < _ERROR_BYTES and (data := await response.content.readany()):
-                body += data
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            log.debug("error body broke off", status=response.status)
-        return fault_from_response(response.status, response.headers, bytes(body))
-
-    def _settle(self, fault: BackendFault) -> None:
-        if fault.counts:
-            self._permit.failed(fault)
-        else:
-            self._permit.succeeded()

@@ -52,6 +52,13 @@ class Permit:
         if breaker := self._take():
             breaker.report_failure(error, trial=self._trial)
 
+    def settle(self, error: Exception, *, counts: bool) -> None:
+        """The call ended with an error, which speaks of the backend or only of the request."""
+        if counts:
+            self.failed(error)
+        else:
+            self.succeeded()
+
     def abandoned(self) -> None:
         """The client left: nothing is known of the backend. Frees the trial's place."""
         if breaker := self._take():
@@ -68,8 +75,11 @@ class Breaker:
     def __init__(
         self, *, enabled: bool, fail_max: int, reset_seconds: float, on_change: StateListener | None = None
     ) -> None:
-        """`on_change` is told of each change as (old state, new state)."""
+        """`on_change` is told of each change as (old state, new state). `on_update`, if set, is told the state and the
+        failures in a row whenever they may have changed.
+        """
         self.enabled = enabled
+        self.on_update: Callable[[str, int], None] | None = None
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=fail_max,
@@ -98,6 +108,7 @@ class Breaker:
             if (left := self._seconds_left()) > 0:
                 raise BreakerOpen(left)
             self._breaker.half_open()
+            self._tell()
         if self._breaker.current_state == pybreaker.STATE_CLOSED:
             return Permit(self, trial=False)
         if self._trial_runs:
@@ -109,6 +120,7 @@ class Breaker:
         """A call went well."""
         if self._counts(trial=trial):
             self._breaker.call(_succeed)
+            self._tell()
 
     def report_failure(self, error: Exception, *, trial: bool) -> None:
         """A call failed by the backend's fault."""
@@ -118,10 +130,15 @@ class Breaker:
             except Exception as raised:
                 if raised is not error:
                     raise
+            self._tell()
 
     def report_nothing(self, *, trial: bool) -> None:
         """A call ended without telling anything of the backend."""
         self._counts(trial=trial)
+
+    def _tell(self) -> None:
+        if self.on_update is not None:
+            self.on_update(self.state, self.failures)
 
     def _counts(self, *, trial: bool) -> bool:
         """Whether an outcome counts: a trial's does; another's only while closed, for it began before the change."""

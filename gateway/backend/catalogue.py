@@ -27,7 +27,8 @@ from gateway.translate.errors import BackendFault
 REFRESH_SECONDS: Final = 60.0
 # an unknown name asks the backend anew, but not more often than this
 _MISS_SECONDS: Final = 5.0
-# a backend that has given no list yet may only be starting
+# a backend that has not answered yet may only be starting; one that refuses its list may soon give it
+_UNREACHED_SECONDS: Final = 2.0
 _UNLOADED_SECONDS: Final = 15.0
 _NAMES_SHOWN: Final = 20
 # Claude Code's mark for a long context; the client cuts it off itself, other clients may not
@@ -58,7 +59,7 @@ class Catalogue:
         self._models: dict[str, Model] = {}
         self._by_lower_case: dict[str, Model] = {}
         self._learnt: dict[str, Profile] = {}
-        self._loaded = False
+        self._loaded = self._reached = False
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
         self._fetched_at = float("-inf")
@@ -73,6 +74,11 @@ class Catalogue:
     def loaded(self) -> bool:
         """Whether the backend has given its list at least once."""
         return self._loaded
+
+    @property
+    def reached(self) -> bool:
+        """Whether the backend has answered at least once, if only to refuse its list."""
+        return self._reached
 
     def start(self) -> None:
         """Fetch now and every minute, in the background."""
@@ -144,7 +150,10 @@ class Catalogue:
     async def _keep_fresh(self) -> None:
         while True:
             await self._refresh(None)
-            await asyncio.sleep(REFRESH_SECONDS if self._loaded else _UNLOADED_SECONDS)
+            if self._loaded:
+                await asyncio.sleep(REFRESH_SECONDS)
+            else:
+                await asyncio.sleep(_UNLOADED_SECONDS if self._reached else _UNREACHED_SECONDS)
 
     async def _refresh(self, token: str | None) -> None:
         """Fetch the list; one at a time, and who waited for another's fetch does not fetch again."""
@@ -155,6 +164,7 @@ class Catalogue:
             try:
                 self._set(await self._backend.models(token))
             except BackendFault as fault:
+                self._reached = self._reached or fault.status < 500
                 log.debug("model list not fetched", status=fault.status, reason=fault.message)
             finally:
                 # without a token a refusal says nothing about the next request, which has one
@@ -166,7 +176,7 @@ class Catalogue:
         self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
         if not self._loaded:
             log.info("model list fetched", models=len(models))
-        self._loaded = True
+        self._loaded = self._reached = True
         self._fetched_at = self._clock()
 
     def _unknown(self, name: str) -> ApiError:

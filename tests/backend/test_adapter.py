@@ -3,26 +3,47 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.backend.adapter import Backend, JSONBody
+from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker, BreakerOpen
+from gateway.backend.call import JSONBody
 from gateway.backend.endpoint import parse_endpoint
+from gateway.backend.retry import RetryPolicy
 from gateway.translate.errors import BackendFault
 from tests.conftest import ScriptedBackend, respond, silence, stream
 
 OK = respond(b'{"ok":true}')
+SHORT = Timeouts(connect=5, send=5, answer=5, silence=5)
 
 
 @pytest.fixture
 async def backend(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
-    breaker = Breaker(enabled=True, fail_max=2, reset_seconds=60)
-    backend = Backend(parse_endpoint(scripted.url), breaker, silence_seconds=0.1)
+    backend = backend_at(scripted.url, fail_max=2, timeouts=Timeouts(answer=0.1, silence=0.1))
     yield backend
     await backend.close()
+
+
+def backend_at(
+    url: str, *, fail_max: int = 5, timeouts: Timeouts = SHORT, retries: int = 0, connections: int = 0, key: str = ""
+) -> Backend:
+    breaker = Breaker(enabled=True, fail_max=fail_max, reset_seconds=60)
+    policy = RetryPolicy(retries=retries, seconds=5)
+    endpoint = parse_endpoint(url)
+    return Backend(endpoint, breaker, timeouts=timeouts, retry=policy, connections=connections, key=key)
 
 
 async def call(backend: Backend) -> bytes:
     async with await backend.chat(b"{}", token="key", stream=True) as answer:
         return await answer.read_all()
+
+
+def next_failure(backend: Backend) -> asyncio.Event:
+    failed = asyncio.Event()
+    backend.breaker.on_update = lambda *_: failed.set()
+    return failed
+
+
+def where(scripted: ScriptedBackend) -> str:
+    return f"{scripted.url}/v1/chat/completions"
 
 
 async def fault_of(backend: Backend) -> BackendFault:
@@ -38,7 +59,7 @@ async def test_an_answer_is_read_to_its_end(scripted: ScriptedBackend, backend: 
     assert backend.breaker.failures == 0
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 429])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 async def test_the_backends_own_faults_count(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.answers = [respond(b"{}", status=status)]
 
@@ -46,7 +67,7 @@ async def test_the_backends_own_faults_count(status: int, scripted: ScriptedBack
     assert backend.breaker.failures == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
 async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
     # T28
     scripted.answers = [respond(b"{}", status=500), respond(b"{}", status=status)]
@@ -56,11 +77,34 @@ async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend,
     assert backend.breaker.failures == 0
 
 
-async def test_silence_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+async def test_no_answer_in_time_counts(scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.answers = [silence(asyncio.Event())]
 
-    assert (await fault_of(backend)).status == 504
+    fault = await fault_of(backend)
+
+    assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent no answer within 0.1 s")
     assert backend.breaker.failures == 1
+
+
+async def test_silence_within_an_answer_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+    scripted.answers = [stream(b"one", asyncio.Event())]
+
+    fault = await fault_of(backend)
+
+    assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent nothing for 0.1 s")
+    assert backend.breaker.failures == 1
+    await asyncio.wait_for(scripted.client_left.wait(), 2)
+
+
+async def test_who_reads_slowly_does_not_make_the_backend_silent(scripted: ScriptedBackend, backend: Backend) -> None:
+    first_read = asyncio.Event()
+    scripted.answers = [stream(b"one", first_read, b"two")]
+
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
+        assert await answer.read() == b"one"
+        await asyncio.sleep(0.2)  # longer than the backend may be silent
+        first_read.set()
+        assert await answer.read_all() == b"two"
 
 
 async def test_a_connection_that_closes_without_an_answer_counts(scripted: ScriptedBackend, backend: Backend) -> None:
@@ -91,8 +135,7 @@ async def test_an_idle_connection_that_the_server_has_closed_is_not_the_requests
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    breaker = Breaker(enabled=True, fail_max=1, reset_seconds=60)
-    backend = Backend(parse_endpoint(url), breaker, silence_seconds=5)
+    backend = backend_at(url, fail_max=1)
 
     answers = [await call(backend) for _ in "ab"]
     await backend.close()
@@ -100,7 +143,7 @@ async def test_an_idle_connection_that_the_server_has_closed_is_not_the_requests
 
     assert answers == [b"ok", b"ok"]
     assert len(served) == 2
-    assert breaker.state == "closed"
+    assert backend.breaker.state == "closed"
 
 
 async def test_an_answer_that_breaks_off_counts(scripted: ScriptedBackend, backend: Backend) -> None:
@@ -183,8 +226,7 @@ async def test_an_error_body_that_breaks_off_tells_what_came(scripted: ScriptedB
 
 
 async def test_a_host_that_does_not_exist_says_so() -> None:
-    breaker = Breaker(enabled=False, fail_max=1, reset_seconds=1)
-    backend = Backend(parse_endpoint("http://backend.invalid:8000"), breaker, silence_seconds=1)
+    backend = backend_at("http://backend.invalid:8000")
 
     with pytest.raises(BackendFault, match=r"the backend's host 'backend\.invalid' cannot be found: check BACKEND_URL"):
         await call(backend)
@@ -198,7 +240,7 @@ async def test_tls_to_a_server_without_it_says_so() -> None:
 
     server = await asyncio.start_server(speak_plainly, "127.0.0.1", 0)
     url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    backend = Backend(parse_endpoint(url), Breaker(enabled=False, fail_max=1, reset_seconds=1), silence_seconds=1)
+    backend = backend_at(url)
 
     with pytest.raises(BackendFault) as fault:
         await call(backend)
@@ -249,4 +291,156 @@ async def test_a_list_that_is_none_is_a_fault(scripted: ScriptedBackend, backend
 
 
 def test_a_body_can_be_shown() -> None:
-    assert JSONBody('{"a":"é"}'.encode()).decode() == '{"a":"é"}'
+    assert JSONBody('{"a":"é"}'.encode(), stuck_after=1).decode() == '{"a":"é"}'
+
+
+async def test_a_backend_that_takes_no_request_is_given_up() -> None:
+    accepted = asyncio.Event()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writers.append(writer)
+        accepted.set()
+
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    backend = backend_at(url, timeouts=Timeouts(send=0.1))
+
+    with pytest.raises(BackendFault) as fault:
+        async with await backend.chat(b" " * 30_000_000, token="key", stream=True):
+            pass
+    await backend.close()
+    for writer in writers:
+        writer.close()
+    server.close()
+
+    assert (fault.value.status, fault.value.taken) == (504, False)
+    assert fault.value.message.endswith("took nothing of the request for 0.1 s")
+
+
+async def test_a_call_waits_for_a_free_connection_only_so_long(scripted: ScriptedBackend) -> None:
+    scripted.answers = [stream(b"one", asyncio.Event())]
+    backend = backend_at(scripted.url, connections=1, timeouts=Timeouts(connect=0.1))
+
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
+        await answer.read()
+        fault = await fault_of(backend)
+    await backend.close()
+
+    assert (fault.status, fault.counts, fault.retry_after) == (529, False, 1)
+    assert fault.message == "all 1 connections to the backend (BACKEND_CONNECTIONS) are in use; try again"
+
+
+async def test_the_gateways_own_key_goes_out_in_place_of_the_clients(scripted: ScriptedBackend) -> None:
+    scripted.answers = [OK]
+    backend = backend_at(scripted.url, key="own")
+
+    await call(backend)
+    await backend.models(None)
+    await backend.close()
+
+    sent = [request.headers["authorization"] for request in (*scripted.requests, *scripted.listed)]
+    assert sent == ["Bearer own", "Bearer own"]
+
+
+# trying again
+
+
+async def test_a_backend_that_starts_up_is_tried_again() -> None:
+    probe = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = probe.sockets[0].getsockname()[1]
+    probe.close()
+    await probe.wait_closed()
+    backend = backend_at(f"http://127.0.0.1:{port}", retries=4)
+
+    failure = next_failure(backend)
+    calling = asyncio.create_task(call(backend))
+    await failure.wait()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        await OK(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    assert await calling == b'{"ok":true}'
+    await backend.close()
+    server.close()
+    assert backend.breaker.failures == 0
+
+
+async def test_a_backend_that_is_not_there_is_tried_only_so_often() -> None:
+    probe = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = probe.sockets[0].getsockname()[1]
+    probe.close()
+    await probe.wait_closed()
+    backend = backend_at(f"http://127.0.0.1:{port}", retries=1)
+
+    fault = await fault_of(backend)
+    await backend.close()
+
+    assert fault.message.endswith("(Connection refused): is it running?")
+    assert backend.breaker.failures == 2
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+async def test_a_moment_that_the_backend_names_is_waited_for(status: int, scripted: ScriptedBackend) -> None:
+    scripted.answers = [respond(b"{}", status=status, retry_after="0"), OK]
+    backend = backend_at(scripted.url, retries=1)
+
+    async with await backend.chat(b"{}", token="key", stream=True) as answer:
+        assert await answer.read_all() == b'{"ok":true}'
+        assert answer.retries == 1
+    await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {}),
+        (502, {}),
+        (503, {}),
+        (504, {}),
+        (500, {"retry-after": "0"}),
+        (400, {"retry-after": "0"}),
+        (503, {"retry-after": "30"}),
+    ],
+    ids=["429", "502", "503", "504", "500 with a moment", "400 with a moment", "too late a moment"],
+)
+async def test_what_may_have_been_billed_is_not_sent_again(
+    status: int, headers: dict[str, str], scripted: ScriptedBackend
+) -> None:
+    scripted.answers = [respond(b"{}", status=status, **headers), OK]
+    backend = backend_at(scripted.url, retries=2)
+
+    await fault_of(backend)
+    await backend.close()
+
+    assert len(scripted.requests) == 1
+
+
+async def test_an_open_breaker_ends_the_tries(scripted: ScriptedBackend) -> None:
+    scripted.answers = [respond(b"{}", status=503, retry_after="0")] * 3
+    backend = backend_at(scripted.url, retries=2, fail_max=2)
+
+    assert (await fault_of(backend)).status == 529
+    await backend.close()
+
+    assert len(scripted.requests) == 2
+    assert backend.breaker.state == "open"
+
+
+async def test_a_client_that_leaves_ends_the_wait_for_the_next_try(scripted: ScriptedBackend) -> None:
+    scripted.answers = [respond(b"{}", status=503, retry_after="4"), OK]
+    backend = backend_at(scripted.url, retries=1)
+
+    failure = next_failure(backend)
+    waiting = asyncio.create_task(call(backend))
+    await failure.wait()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await backend.close()
+
+    assert waiting.cancelled()
+    assert len(scripted.requests) == 1

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.anthropic.errors import ApiError
-from gateway.backend.adapter import Backend
+from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker
 from gateway.backend.catalogue import Catalogue
 from gateway.backend.endpoint import parse_endpoint
 from gateway.backend.model_map import parse_model_map
 from gateway.backend.profiles import PROFILES
+from gateway.backend.retry import RetryPolicy
 from gateway.translate.errors import BackendFault
 from tests.conftest import ScriptedBackend
 
@@ -33,7 +34,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def backend(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
     breaker = Breaker(enabled=False, fail_max=1, reset_seconds=1)
-    backend = Backend(parse_endpoint(scripted.url), breaker, silence_seconds=1)
+    backend = Backend(parse_endpoint(scripted.url), breaker, timeouts=Timeouts(), retry=RetryPolicy(0))
     yield backend
     await backend.close()
 

@@ -1,0 +1,145 @@
+"""One call to the backend: its request's body on the way out, its answer on the way in."""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+import structlog
+from aiohttp.abc import AbstractStreamWriter
+
+from gateway.backend.breaker import Permit
+from gateway.backend.silence import SilenceWatch
+from gateway.translate.errors import BackendFault, cut_short, fault_from_response
+
+# of an error's body; more than any message needs
+_ERROR_BYTES: Final = 256 * 1024
+_ERROR_SECONDS: Final = 5.0
+_SLICE_BYTES: Final = 256 * 1024
+
+log = structlog.get_logger(__name__)
+
+
+class JSONBody(aiohttp.Payload):
+    """A request's body, written in slices: one of many megabytes must not go to the socket in one piece.
+
+    `stuck_after`: how many seconds the backend may take for a slice. `written` tells that it may have all of it.
+    """
+
+    def __init__(self, value: bytes, stuck_after: float) -> None:
+        super().__init__(value, content_type="application/json")
+        self._size = len(value)
+        self._stuck_after = stuck_after
+        self.written = False
+        self.stuck = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the whole body. Raises TimeoutError."""
+        view = memoryview(self._value)
+        for start in range(0, len(view), _SLICE_BYTES):
+            try:
+                async with asyncio.timeout(self._stuck_after):
+                    await writer.write(view[start : start + _SLICE_BYTES])
+            except TimeoutError:
+                self.stuck = True
+                raise
+        self.written = True
+
+
+class Call:
+    """A call whose answer has begun; `read` gives the bytes. To be used with `async with`.
+
+    Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
+    hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
+    """
+
+    __slots__ = ("_permit", "_response", "_watch", "_where", "retries", "waits_since")
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, permit: Permit, watch: SilenceWatch, *, where: str, retries: int
+    ) -> None:
+        """`retries`: how many tries failed before this one."""
+        self._response = response
+        self._permit = permit
+        self._watch = watch
+        self._where = where
+        self.retries = retries
+        self.waits_since: float | None = None
+
+    async def __aenter__(self) -> Self:
+        self._watch.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watch.discard(self)
+        # a response that was read to its end has given its connection back already, and close() does nothing
+        self._response.close()
+        if error is None:
+            self._permit.succeeded()
+        elif isinstance(error, BackendFault):
+            self._permit.settle(error, counts=error.counts)
+        else:
+            self._permit.abandoned()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream of events, not one JSON body."""
+        return self._response.content_type != "application/json"
+
+    def give_up(self) -> None:
+        """End a read that waits."""
+        self._response.content.set_exception(TimeoutError())
+
+    async def read(self) -> bytes:
+        """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
+        self.waits_since = asyncio.get_running_loop().time()
+        try:
+            data = await self._response.content.readany()
+        except TimeoutError:
+            text = f"the backend at {self._where} sent nothing for {self._watch.seconds:g} s"
+            raise BackendFault(504, text) from None
+        except (aiohttp.ClientError, OSError):
+            raise cut_short() from None
+        finally:
+            self.waits_since = None
+        self._permit.progressed()
+        return data
+
+    async def read_all(self) -> bytes:
+        """The whole answer. Raises BackendFault."""
+        pieces = []
+        while data := await self.read():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def drain(self, seconds: float) -> None:
+        """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self._response.content.readany():
+                    pass
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return
+
+
+async def refusal(response: aiohttp.ClientResponse) -> BackendFault:
+    """What an answer other than 200 tells."""
+    if 300 <= response.status < 400:
+        target = response.headers.get("location", "nowhere")[:200]
+        return BackendFault(
+            502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
+        )
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_SECONDS):
+            while len(body) < _ERROR_BYTES and (data := await response.content.readany()):
+                body += data
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        log.debug("error body broke off", status=response.status)
+    return fault_from_response(response.status, response.headers, bytes(body))

@@ -1,0 +1,54 @@
+"""Ends reads of backends that have been silent for too long.
+
+One task looks at all reads, a few times in each such span: a timer for each read would be set and cleared with every
+event of every stream.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+_LONGEST_TICK: Final = 1.0
+
+
+class Reading(Protocol):
+    """A read that may be waiting."""
+
+    # since when, by the loop's clock; None while it does not wait
+    waits_since: float | None
+
+    def give_up(self) -> None:
+        """End the read with TimeoutError."""
+
+
+class SilenceWatch:
+    """Gives up the reads that wait for longer than `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._readings: set[Reading] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, reading: Reading) -> None:
+        """Look after a reading."""
+        self._readings.add(reading)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="silence watch")
+
+    def discard(self, reading: Reading) -> None:
+        """No longer look after it."""
+        self._readings.discard(reading)
+
+    async def stop(self) -> None:
+        """End the background work."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(_LONGEST_TICK, self.seconds / 4))
+            oldest = loop.time() - self.seconds
+            for reading in list(self._readings):
+                if reading.waits_since is not None and reading.waits_since <= oldest:
+                    reading.give_up()

@@ -1,0 +1,129 @@
+"""One request on its way: what the client asked, and what the backend is asked."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Raw
+
+from gateway.anthropic.request import MessagesRequest, decode_request
+from gateway.anthropic.writer import Finish
+from gateway.backend.call import Call
+from gateway.openai.models import Model
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatRequest
+from gateway.translate.errors import BackendFault
+from gateway.translate.media import Documents
+from gateway.translate.remedy import find_remedy
+from gateway.translate.request import translate_request
+from gateway.web.body import read_body
+from gateway.web.context import GATEWAY, Gateway
+from gateway.web.exchange import EXCHANGE, Exchange
+
+# from about here on, a step takes longer than handing it to a thread, between whose bytecodes streams go on
+_LARGE_BYTES: Final = 1024 * 1024
+# a guess for the moment before the tokens are counted: English prose and JSON have about four characters a token
+_CHARACTERS_PER_TOKEN: Final = 4
+# a backend that refuses one field may refuse the next
+_MOST_REMEDIES: Final = 4
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class Turn:
+    """A request that has been read; `ask` sends it. `size`: the bytes of the client's body."""
+
+    gateway: Gateway
+    exchange: Exchange
+    request: MessagesRequest
+    size: int
+    model: Model
+    profile: Profile
+    documents: Documents
+    chat: ChatRequest = field(init=False)
+    # the chat request as it is sent
+    body: bytes = field(init=False)
+    # estimated input
+    tokens: asyncio.Future[int] = field(init=False)
+
+    @property
+    def rough_tokens(self) -> int:
+        """The estimate if it is ready, else a guess."""
+        if self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None:
+            return self.tokens.result()
+        return len(self.body) // _CHARACTERS_PER_TOKEN
+
+    async def translate(self) -> None:
+        """Make the backend's request. Raises InvalidRequest."""
+        self.chat, self.body = await _aside(self.size, self._translated)
+
+    async def ask(self) -> Call:
+        """Ask the backend; where it refuses what can be asked in another way, ask in that. Raises BackendFault."""
+        first = self.profile
+        for _ in range(_MOST_REMEDIES):
+            try:
+                call = await self._send()
+            except BackendFault as fault:
+                remedy = find_remedy(fault, self.chat, self.profile, await self.tokens)
+                if remedy is None:
+                    raise
+                self.profile = remedy.profile
+                self.request.max_tokens = remedy.max_tokens or self.request.max_tokens
+                await self.translate()
+            else:
+                break
+        else:
+            call = await self._send()
+        if self.profile != first:
+            self.gateway.catalogue.learn(self.model, self.profile)
+        return call
+
+    def finished(self, finish: Finish) -> None:
+        """Note how the answer ended."""
+        self.exchange.usage = finish.usage
+        self.exchange.stop_reason = finish.stop_reason
+
+    def _translated(self) -> tuple[ChatRequest, bytes]:
+        chat = translate_request(
+            self.request,
+            self.profile,
+            model=self.model.id,
+            documents=self.documents,
+            context_window=self.model.context_window,
+        )
+        # each on its own: within one call of the encoder, nothing else would run
+        messages = [Raw(msgspec.json.encode(message)) for message in chat["messages"]]
+        return chat, msgspec.json.encode({**chat, "messages": messages})
+
+    async def _send(self) -> Call:
+        stream = bool(self.request.stream)
+        call = await self.gateway.backend.chat(self.body, token=self.exchange.token, stream=stream)
+        self.exchange.retries = call.retries
+        return call
+
+
+async def read_turn(request: web.Request, *, counting: bool) -> Turn:
+    """The request, translated. `counting` is for `count_tokens`. Raises ApiError."""
+    gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
+    body = await read_body(request)
+    size = len(body)
+    messages = await _aside(size, partial(decode_request, body, counting=counting))
+    exchange.model = messages.model
+    model = await gateway.catalogue.resolve(messages.model, exchange.token)
+    exchange.backend_model = model.id
+    documents = await gateway.documents.read(messages)
+    turn = Turn(gateway, exchange, messages, size, model, gateway.catalogue.profile(model), documents)
+    await turn.translate()
+    loop = asyncio.get_running_loop()
+    turn.tokens = loop.run_in_executor(gateway.counting, gateway.counter.request, turn.chat)
+    return turn
+
+
+async def _aside(size: int, work: Callable[[], _Result]) -> _Result:
+    """Do work on a request of this size, in a thread if it is large."""
+    return work() if size < _LARGE_BYTES else await asyncio.to_thread(work)
