@@ -1,54 +1,71 @@
 """The one place where the parts are wired together."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
 
 import structlog
 from aiohttp import web
 
 from gateway import __version__
-from gateway.backend.adapter import Backend
+from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker
 from gateway.backend.catalogue import Catalogue
-from gateway.settings import Settings
+from gateway.backend.retry import RetryPolicy
+from gateway.settings import Settings, SettingsError
 from gateway.tokens.count import TokenCounter
 from gateway.web.access_log import access_log, set_request_id
 from gateway.web.auth import auth
+from gateway.web.body import LIMITS, BodyLimits, close_unread
 from gateway.web.context import GATEWAY, Gateway
 from gateway.web.documents import DocumentReader
 from gateway.web.errors import errors
+from gateway.web.in_flight import InFlight
 from gateway.web.keep_alive import KeepAlive
+from gateway.web.keys import KeyRing
 from gateway.web.routes import add_routes
-
-# sessions with many images pass 16 MiB and could not go on (peers.md, section 0.1, 22)
-_LARGEST_BODY: Final = 64 * 1024 * 1024
+from gateway.web.scoreboard import Row
 
 log = structlog.get_logger(__name__)
 
 
-def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None) -> web.Application:
+def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Row | None = None) -> web.Application:
     """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
-    end its call to the backend. `keep_alive` has other times than the usual ones.
+    end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
+    others that serve with it.
     """
-    app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[access_log, errors, auth])
+    app = web.Application(middlewares=[access_log, errors, auth])
     add_routes(app)
+    app[LIMITS] = BodyLimits(settings.max_body_mib, settings.request_timeout_secs)
     app.on_response_prepare.append(set_request_id)
+    app.on_response_prepare.append(close_unread)
+
+    try:
+        keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file)
+    except ValueError as error:
+        raise SettingsError(f"GATEWAY_API_KEYS_FILE={error}") from None
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        backend = Backend(settings.backend_url, _make_breaker(settings), silence_seconds=settings.backend_timeout_secs)
+        backend = _make_backend(settings)
         counting = ThreadPoolExecutor(1, thread_name_prefix="counting")
         gateway = app[GATEWAY] = Gateway(
             version=__version__,
-            started=time.monotonic(),
+            started=row.board.started if row else time.monotonic(),
             backend=backend,
             catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
             counter=TokenCounter(),
             counting=counting,
             documents=DocumentReader(),
-            keep_alive=keep_alive or KeepAlive(open_after=settings.headers_grace_secs),
+            keys=keys,
+            stopping=asyncio.Event(),
+            in_flight=InFlight(settings.max_streams),
+            keep_alive=keep_alive
+            or KeepAlive(open_after=settings.headers_grace_secs, cut_after=settings.client_timeout_secs),
+            scoreboard=row.board if row else None,
         )
+        if row:
+            _publish(gateway, row)
         gateway.catalogue.start()
         gateway.keep_alive.start()
         yield
@@ -58,8 +75,36 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None) -> web.
         counting.shutdown(wait=False, cancel_futures=True)
         await backend.close()
 
+    async def drain(app: web.Application) -> None:
+        await app[GATEWAY].in_flight.drain(settings.shutdown_grace_secs)
+
     app.cleanup_ctx.append(run)
+    # no connection is taken any more, and idle ones are closed
+    app.on_shutdown.append(drain)
     return app
+
+
+def _publish(gateway: Gateway, row: Row) -> None:
+    breaker = gateway.backend.breaker
+    row.set_breaker(breaker.state, breaker.failures)
+    breaker.on_update = row.set_breaker
+    gateway.in_flight.on_change = row.set_streams
+
+
+def _make_backend(settings: Settings) -> Backend:
+    return Backend(
+        settings.backend_url,
+        _make_breaker(settings),
+        timeouts=Timeouts(
+            connect=settings.connect_timeout_secs,
+            send=settings.send_timeout_secs,
+            answer=settings.backend_timeout_secs,
+            silence=settings.silence_timeout_secs,
+        ),
+        retry=RetryPolicy(settings.backend_retries, settings.backend_retry_secs),
+        connections=settings.backend_connections,
+        key=settings.backend_api_key,
+    )
 
 
 def _make_breaker(settings: Settings) -> Breaker:

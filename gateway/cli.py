@@ -63,6 +63,10 @@ def _demo_parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
+    if settings.workers > 1:
+        from gateway.workers import supervise
+
+        return supervise(settings)
     from gateway.server import run, serve
 
     return run(serve(settings))

@@ -30,7 +30,8 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # a line in one piece: other processes may write to the same place
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=cache,
     )
     handler = logging.StreamHandler(stream)

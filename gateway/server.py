@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, cast
 
 import structlog
@@ -22,6 +22,11 @@ from gateway.web.context import GATEWAY
 
 # clients keep connections between the turns of a conversation
 _KEEPALIVE_SECONDS: Final = 75.0
+# how long a client that speaks no HTTP may take to read that it does not
+_LINGER_SECONDS: Final = 2.0
+_BACKLOG: Final = 1024
+# at shutdown, for requests that are no answers in progress
+_LAST_SECONDS: Final = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -29,42 +34,81 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings) -> int:
     """Serve until a signal comes, then give running answers their grace. Returns the exit code."""
     configure_logging(settings.log_level, settings.log_format)
-    app = make_app(settings)
-    async with listening(app, settings) as url:
+
+    def tell(url: str) -> None:
         log.info("listening", url=url, backend=settings.backend_url.shown, version=__version__)
-        app[GATEWAY].warm_up()
-        await wait_for_signal()
-        log.info("shutting down", streams=app[GATEWAY].keep_alive.streams, grace_secs=settings.shutdown_grace_secs)
+
+    await serve_until(wait_for_signal, make_app(settings), settings, on_listening=tell)
     return 0
 
 
-@contextlib.asynccontextmanager
-async def listening(app: web.Application, settings: Settings) -> AsyncIterator[str]:
-    """Serve `app` inside the block; gives the URL. On leaving it, running requests get their grace.
+async def serve_until(
+    stopped: Callable[[], Awaitable[None]],
+    app: web.Application,
+    settings: Settings,
+    *,
+    on_listening: Callable[[str], None],
+    sockets: Sequence[socket.socket] = (),
+) -> None:
+    """Serve `app` until `stopped` returns, then give running answers their grace. `on_listening` is told the URL.
 
-    Raises SettingsError when the address cannot be listened on.
+    `sockets`, and what is raised, are those of `listening`.
     """
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=settings.shutdown_grace_secs)
+    async with listening(app, settings, sockets=sockets) as url:
+        on_listening(url)
+        app[GATEWAY].warm_up()
+        await stopped()
+        gateway = app[GATEWAY]
+        gateway.stopping.set()
+        answers, grace = gateway.in_flight.count, settings.shutdown_grace_secs
+        log.info("shutting down", pid=os.getpid(), streams=answers, grace_secs=grace)
+        # load balancers must see that /ready says no before connections are refused
+        await asyncio.sleep(settings.shutdown_delay_secs)
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    app: web.Application, settings: Settings, *, sockets: Sequence[socket.socket] = ()
+) -> AsyncIterator[str]:
+    """Serve `app` inside the block; gives the URL. On leaving it, answers in progress get the grace that `app` gives
+    them, other requests a moment.
+
+    `sockets` are bound already; without them, the settings say where to listen. Raises SettingsError when the address
+    cannot be listened on.
+    """
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()
     try:
-        server = await _bind(runner, settings)
+        servers = await _bind(runner, settings, sockets)
         try:
-            yield _url(server.sockets[0].getsockname())
+            yield url_of(servers[0].sockets[0])
         finally:
-            server.close()
+            for server in servers:
+                server.close()
     finally:
         await runner.cleanup()
 
 
-async def _bind(runner: web.AppRunner, settings: Settings) -> asyncio.Server:
+async def _bind(
+    runner: web.AppRunner, settings: Settings, sockets: Sequence[socket.socket]
+) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
     manager = cast(web.Server, runner.server)  # there since the runner was set up
 
     def connected() -> Protocol:
-        return Protocol(manager, loop=loop, keepalive_timeout=_KEEPALIVE_SECONDS)
+        return Protocol(manager, loop=loop)
 
+    with address_errors(settings):
+        if sockets:
+            return [await loop.create_server(connected, sock=sock, backlog=_BACKLOG) for sock in sockets]
+        return [await loop.create_server(connected, settings.host, settings.host_port, backlog=_BACKLOG)]
+
+
+@contextlib.contextmanager
+def address_errors(settings: Settings) -> Iterator[None]:
+    """Inside, an address that cannot be listened on is a SettingsError."""
     try:
-        return await loop.create_server(connected, settings.host, settings.host_port, backlog=1024)
+        yield
     except socket.gaierror as error:
         raise SettingsError(f"HOST={settings.host}: {error.strerror}") from None
     except OSError as error:
@@ -75,9 +119,44 @@ async def _bind(runner: web.AppRunner, settings: Settings) -> asyncio.Server:
 class Protocol(web.RequestHandler):
     """aiohttp's server protocol, but what is no HTTP gets Anthropic's error, too, and is not logged: it may hold half
     a token.
+
+    A connection without a complete head of a request is closed after `keepalive_timeout` seconds, also one on which
+    such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
     """
 
-    __slots__ = ()
+    __slots__ = ("_refused",)
+
+    def __init__(
+        self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, keepalive_timeout: float = _KEEPALIVE_SECONDS
+    ) -> None:
+        super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
+        self._refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""
+        super().data_received(data)
+        request = self._current_request
+        if request is not None and self._messages and not request.content.is_eof():
+            # no request can come before the end of this one's body: what came is the parser's error
+            request.content.set_exception(web.RequestPayloadError())
+            request.content.feed_eof()
+            self.close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response; after one to what is no HTTP, wait for the client to close.
+
+        What it still sends is dropped: a connection that is closed with bytes unread is reset, and the response lost.
+        """
+        result = await super().finish_response(request, resp, start_time)
+        if self._refused and self.transport is not None:
+            self.close()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            # the client's leaving ends this earlier
+            await asyncio.sleep(_LINGER_SECONDS)
+        return result
 
     def handle_error(
         self,
@@ -89,6 +168,7 @@ class Protocol(web.RequestHandler):
         """The answer to a request that no handler has seen; it closes the connection."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
+        self._refused = True
         request_id = new_request_id()
         # behind the first colon the parser shows the bytes that it stumbled over
         reason = exc.message.partition(":")[0].strip()
@@ -121,7 +201,8 @@ async def wait_for_signal() -> None:
 
 def run(work: Coroutine[Any, Any, int]) -> int:
     """Run to the end, on uvloop where there is one. Returns the exit code."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    # closed, it is not complained about where there can be no loop
+    with contextlib.closing(work), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 
 
@@ -133,6 +214,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _url(address: Any) -> str:
-    host, port = address[:2]
+def url_of(sock: socket.socket) -> str:
+    """The URL of a socket that is bound."""
+    host, port = sock.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

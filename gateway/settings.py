@@ -7,6 +7,7 @@ capitals, its flag the same in small letters with dashes: `host_port`, `HOST_POR
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from gateway.backend.endpoint import Endpoint, parse_endpoint
 from gateway.backend.model_map import ModelMap, parse_model_map
 from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import Profile
+from gateway.web.keys import Key, parse_keys
 
 _LEVELS: Final = {
     "trace": "debug",
@@ -32,9 +34,10 @@ class SettingsError(Exception):
     """A setting cannot be used; the text names it, its value, and what is allowed."""
 
 
-def _setting(default: str, parse: Callable[[str], Any], metavar: str, text: str) -> Any:
-    metadata = {"default": default, "parse": parse, "metavar": metavar, "help": text}
-    return field(default=parse(default), metadata=metadata)
+def _setting(default: str, parse: Callable[[str], Any], metavar: str, text: str, *, secret: bool = False) -> Any:
+    """`secret`: its value is never shown, and it has no flag: command lines can be read by others."""
+    metadata = {"default": default, "parse": parse, "metavar": metavar, "help": text, "secret": secret}
+    return field(default=parse(default), repr=not secret, metadata=metadata)
 
 
 def _port(value: str) -> int:
@@ -60,6 +63,12 @@ def _grace(value: str) -> float:
 def _count(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ValueError("must be a whole number of at least 1")
+    return int(value)
+
+
+def _count_or_none(value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError("must be a whole number; 0 for none")
     return int(value)
 
 
@@ -97,6 +106,16 @@ def _host(value: str) -> str:
     return value
 
 
+def _key(value: str) -> str:
+    if not all("!" <= character <= "~" for character in value):
+        raise ValueError("must be one word of ASCII characters")
+    return value
+
+
+def _file(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
 def _profile(value: str) -> Profile | None:
     if value.lower() != "auto" and value.lower() not in PROFILES:
         raise ValueError(f"must be auto or one of {', '.join(PROFILES)}")
@@ -119,13 +138,54 @@ class Settings:
     model_map: ModelMap = _setting(
         "", parse_model_map, "MAP", "names for the backend's models: haiku=small-model,claude-*=big-model"
     )
+    backend_api_key: str = _setting(
+        "", _key, "KEY", "the backend's key; without it, the client's token goes to the backend", secret=True
+    )
+    gateway_api_keys: tuple[Key, ...] = _setting(
+        "", parse_keys, "KEYS", "who may use this gateway: keys, parted by commas; without any, everybody", secret=True
+    )
+    gateway_api_keys_file: Path | None = _setting(
+        "", _file, "FILE", "more keys, a line each; read again when it changes"
+    )
+    allow_anyone: bool = _setting(
+        "false", _flag, "BOOL", "let everybody who can reach this gateway use BACKEND_API_KEY"
+    )
     host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
     host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
+    workers: int = _setting("1", _count, "N", "processes that serve; each can use one core")
+    connect_timeout_secs: float = _setting("10", _seconds, "SECONDS", "how long a connection to the backend may take")
+    send_timeout_secs: float = _setting(
+        "60", _seconds, "SECONDS", "how long the backend may take nothing of a request that is being sent"
+    )
     backend_timeout_secs: float = _setting(
-        "600", _seconds, "SECONDS", "the longest silence of the backend; a stream that goes on has no limit"
+        "600", _seconds, "SECONDS", "how long the backend may take until its answer begins"
+    )
+    silence_timeout_secs: float = _setting(
+        "600", _seconds, "SECONDS", "the longest silence within an answer; one that goes on has no limit"
+    )
+    client_timeout_secs: float = _setting(
+        "600", _seconds, "SECONDS", "how long a client may take nothing of a stream until it is cut"
     )
     headers_grace_secs: float = _setting(
         "10", _grace, "SECONDS", "how long a stream waits for the backend, or its error, before its headers go out"
+    )
+    max_body_mib: int = _setting(
+        "64", _count, "MIB", "the largest request body; conversations with many images are large"
+    )
+    request_timeout_secs: float = _setting(
+        "300", _seconds, "SECONDS", "how long a client may take to send the whole of a request's body"
+    )
+    max_streams: int = _setting(
+        "2000", _count, "N", "requests for messages at a time; more are told to come back (529)"
+    )
+    backend_connections: int = _setting(
+        "0", _count_or_none, "N", "connections to the backend at a time; 0 for any number"
+    )
+    backend_retries: int = _setting(
+        "2", _count_or_none, "N", "tries again of a request that the backend has not begun to work on; 0 for none"
+    )
+    backend_retry_secs: float = _setting(
+        "5", _seconds, "SECONDS", "how long all tries of a request may take before it fails"
     )
     enable_circuit_breaker: bool = _setting(
         "false", _flag, "BOOL", "leave a backend alone for a moment after repeated failures"
@@ -133,6 +193,9 @@ class Settings:
     circuit_breaker_fail_max: int = _setting("5", _count, "N", "failures in a row that open the circuit breaker")
     circuit_breaker_reset_secs: float = _setting(
         "30", _seconds, "SECONDS", "how long the breaker stays open before one trial"
+    )
+    shutdown_delay_secs: float = _setting(
+        "0", _grace, "SECONDS", "how long new requests are still taken at shutdown, while /ready says 503"
     )
     shutdown_grace_secs: float = _setting("30", _grace, "SECONDS", "how long running answers may take at shutdown")
     log_level: str = _setting("info", _level, "LEVEL", "debug, info, warning or error; RUST_LOG counts if it is unset")
@@ -143,7 +206,7 @@ def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = froz
     """Add a flag for each setting, its help naming the environment variable and the default."""
     group = parser.add_argument_group("settings (flag, environment variable, or line of ./.env; in this order)")
     for setting in fields(Settings):
-        if setting.name not in without:
+        if setting.name not in without and not setting.metadata["secret"]:
             default = setting.metadata["default"] or "none"
             group.add_argument(
                 f"--{setting.name.replace('_', '-')}",
@@ -167,8 +230,28 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             try:
                 values[setting.name] = parse(given)
             except ValueError as error:
-                raise SettingsError(f"{name}={given}: {error}") from None
-    return Settings(**values)
+                shown = "…" if setting.metadata["secret"] else given
+                raise SettingsError(f"{name}={shown}: {error}") from None
+    settings = Settings(**values)
+    _refuse_open_door(settings)
+    return settings
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """A key of the operator's behind an address that others can reach. Raises SettingsError."""
+    guarded = settings.gateway_api_keys or settings.gateway_api_keys_file or settings.allow_anyone
+    if settings.backend_api_key and not guarded and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"HOST={settings.host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
+            "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if that is meant"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | None:

@@ -18,8 +18,10 @@ import aiohttp
 import pytest
 
 from gateway.settings import Settings
-from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, stream
+from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until, read_until_cut, silence, stream
 
+# a command line can be read by others: secrets have no flag
+FLAGS = [setting for setting in fields(Settings) if not setting.metadata["secret"]]
 Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
 
 
@@ -69,7 +71,7 @@ async def test_help_of_serve_is_complete(start: Start) -> None:
 
     assert (code, err) == (0, "")
     assert "demo    the gateway with an embedded backend" in out
-    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(fields(Settings))
+    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(FLAGS)
 
 
 async def test_help_of_demo_has_all_settings_but_the_backend(start: Start) -> None:
@@ -79,7 +81,7 @@ async def test_help_of_demo_has_all_settings_but_the_backend(start: Start) -> No
     assert code == 0
     assert "--once" in out
     assert "BACKEND_URL" not in out
-    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(fields(Settings)) - 1
+    assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(FLAGS) - 1
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
@@ -146,6 +148,58 @@ async def test_a_running_stream_ends_well_after_a_signal(start: Start, scripted:
             received += await response.content.read()
         code, _, _ = await outcome(process)
 
+    assert events(received)[-1][0] == "message_stop"
+    assert code == 0
+
+
+async def test_answers_that_outlive_the_grace_end_with_an_error_that_asks_to_come_again(  # peers.md, section 3, 34
+    start: Start, scripted: ScriptedBackend
+) -> None:
+    scripted.answers = [stream(*HELLO, asyncio.Event()), silence(asyncio.Event())]
+    settings = {"HOST_PORT": "0", "BACKEND_URL": scripted.url, "SHUTDOWN_GRACE_SECS": "0.3"}
+    async with start(**settings) as process, aiohttp.ClientSession() as session:
+        url = await listening_url(process)
+        async with session.post(f"{url}/v1/messages", json=ask(stream=True), headers=TOKEN) as response:
+            received = await read_until(response, b'"lo"')
+            scripted.asked.clear()
+            asking = asyncio.create_task(session.post(f"{url}/v1/messages", json=ask(), headers=TOKEN))
+            await scripted.asked.wait()
+            process.terminate()
+            received += await read_until_cut(response)
+        waiting = await asking
+        error = (await waiting.json())["error"]
+        code, _, log = await outcome(process)
+
+    said = "this gateway is being shut down, and another will take over; try again"
+    name, data = events(received)[-1]
+    assert (name, data["error"]) == ("error", {"type": "overloaded_error", "message": said})
+    assert b"message_stop" not in received
+    assert (waiting.status, waiting.headers["x-should-retry"], waiting.headers["retry-after"]) == (529, "true", "1")
+    assert error == {"type": "overloaded_error", "message": said}
+    assert code == 0
+    assert "Traceback" not in log
+
+
+async def test_at_shutdown_requests_are_taken_until_load_balancers_have_noticed(
+    start: Start, scripted: ScriptedBackend
+) -> None:
+    scripted.answers = [stream(*HELLO, *END)]
+    settings = {"HOST_PORT": "0", "BACKEND_URL": scripted.url, "SHUTDOWN_DELAY_SECS": "1"}
+    async with start(**settings) as process, aiohttp.ClientSession() as session:
+        url = await listening_url(process)
+        await scripted.was_listed.wait()
+        process.terminate()
+        assert process.stderr is not None
+        while b"shutting down" not in await process.stderr.readline():
+            pass
+        # both over new connections
+        async with session.get(f"{url}/ready") as response:
+            ready = (response.status, await response.json())
+        async with session.post(f"{url}/v1/messages", json=ask(stream=True), headers=TOKEN) as response:
+            received = await response.read()
+        code, _, _ = await outcome(process)
+
+    assert ready == (503, {"status": "not ready", "reasons": ["the gateway is being shut down"]})
     assert events(received)[-1][0] == "message_stop"
     assert code == 0
 

@@ -1,6 +1,9 @@
 import io
 import json
 import logging
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -86,3 +89,23 @@ def test_libraries_log_in_the_same_form() -> None:
 
     (line,) = out.getvalue().splitlines()
     assert json.loads(line)["event"] == "broken pipe"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs local sockets that keep writes apart")
+@pytest.mark.parametrize("flags", [[], ["-u"]], ids=["buffered", "unbuffered"])
+def test_a_line_is_written_in_one_piece_so_that_processes_do_not_tear_each_others(flags: list[str]) -> None:
+    program = """
+import structlog
+from gateway.log import configure_logging
+configure_logging("info", "json")
+structlog.get_logger().info("x" * 20000)
+"""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            subprocess.run([sys.executable, *flags, "-c", program], stderr=theirs, check=True, timeout=30)
+        written = ours.recv(100_000)
+        assert ours.recv(100_000) == b""
+
+    assert written.endswith(b'"}\n')
+    assert json.loads(written)["event"] == "x" * 20000

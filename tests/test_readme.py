@@ -16,9 +16,11 @@ README = (ROOT / "README.md").read_text()
 def settings_table() -> str:
     rows = ["| variable, flag | default | |", "|---|---|---|"]
     for setting in fields(Settings):
-        flag = f"--{setting.name.replace('_', '-')}"
+        names = [f"`{setting.name.upper()}`"]
+        if not setting.metadata["secret"]:
+            names.append(f"`--{setting.name.replace('_', '-')}`")
         default = f"`{setting.metadata['default']}`" if setting.metadata["default"] else ""
-        rows.append(f"| `{setting.name.upper()}`, `{flag}` | {default} | {setting.metadata['help']} |")
+        rows.append(f"| {', '.join(names)} | {default} | {setting.metadata['help']} |")
     return "\n".join(rows)
 
 
@@ -72,7 +74,8 @@ def test_the_tests_that_the_table_of_faults_names_exist() -> None:
     assert missing == []
 
 
-def test_no_fault_is_left_out_of_the_table() -> None:
-    rows = re.findall(r"^\| T(\d+) \| (.+) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
+@pytest.mark.parametrize(("letter", "last"), [("T", 131), ("S", 67)], ids=["faults", "reports"])
+def test_no_fault_is_left_out_of_the_tables(letter: str, last: int) -> None:
+    rows = re.findall(rf"^\| {letter}(\d+) \| (.+) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
 
-    assert [int(number) for number, _ in rows] == list(range(1, 132))
+    assert [int(number) for number, _ in rows] == list(range(1, last + 1))

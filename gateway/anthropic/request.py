@@ -3,6 +3,8 @@
 Tolerant where Anthropic's API grows: unknown fields are skipped, and of blocks and tools of unknown types only the
 type is needed. Wrong types in what is known are refused with the place named. Tool inputs and schemas stay raw
 JSON: they are passed on, not read. Source: research/claude-code.md, section 9.
+
+Structs of which a conversation has thousands are not the garbage collector's (`gc=False`): they form no cycles.
 """
 
 import re
@@ -11,14 +13,14 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct, ValidationError
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 
 from gateway.anthropic.errors import InvalidRequest
 
 _NO_RAW: Final = Raw(b"")
 
 
-class Source(Struct):
+class Source(Struct, gc=False):
     """Where an image or a document comes from: `base64`, `text`, `content`, `url` or `file`."""
 
     type: str = ""
@@ -29,7 +31,7 @@ class Source(Struct):
     content: str | list["Block"] | None = None
 
 
-class Block(Struct):
+class Block(Struct, gc=False):
     """A content block of any type; which fields count depends on `type`.
 
     `content` is that of a tool result (a string or blocks) or, with server tools, an object. `source` is a string in
@@ -53,14 +55,14 @@ class Block(Struct):
     tool_name: str | None = None
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """One turn; `content` is a string or blocks. Claude Code sends `system` turns in the middle."""
 
     role: str
     content: str | list[Block]
 
 
-class Tool(Struct):
+class Tool(Struct, gc=False):
     """A tool; `input_schema` is empty in the ones that Anthropic's servers would run."""
 
     name: str | None = None
@@ -149,36 +151,117 @@ _ROLES: Final = frozenset({"user", "assistant", "system"})
 _PATH: Final = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
-# any escape in a JSON string; a pair of halves is one
-_ESCAPE: Final = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+# bytes of fields that are not known, and of the blanks around fields
+_MOST_UNKNOWN: Final = 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+# the decoder's words for an escape such as \ud83d that stands without its other half
+_HALF: Final = re.compile(r"(?:surrogate pair|unexpected end of hex escape) \(byte (\d+)\)")
+# how far behind a half the decoder looks for the other one
+_PAIR: Final = b" " * 6
+# a key of the body itself, from the end of the value before it
+_KEY: Final = re.compile(rb'[ \t\r\n,{]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{\]}]|[^\[{\]}",]++|,', re.DOTALL)
+_OPENED: Final = (b"[", b"{")
+_CLOSED: Final = (b"]", b"}")
+_END: Final = re.compile(rb"[ \t\r\n]*+}[ \t\r\n]*+\Z")
 
 _decode = msgspec.json.Decoder(MessagesRequest).decode
+_text = msgspec.json.Decoder(str).decode
 _typed = msgspec.json.Decoder(Typed).decode
 _block = msgspec.json.Decoder(Block).decode
 _tool = msgspec.json.Decoder(Tool).decode
-_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 
 
-def decode_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
+def _unread(*kinds: type[Struct]) -> Callable[[bytes | bytearray | Raw], Struct]:
+    """A decoder that leaves the fields of these structs raw. Others are skipped: there may be millions."""
+    names = dict.fromkeys(name for kind in kinds for name in kind.__struct_fields__)
+    return msgspec.json.Decoder(msgspec.defstruct("Unread", [(name, Raw | UnsetType, UNSET) for name in names])).decode
+
+
+_envelope = _unread(MessagesRequest)
+_inside = _unread(Message, Block, Source)
+
+
+def _fields(unread: Struct) -> dict[str, Raw]:
+    return {name: value for name, value in msgspec.structs.asdict(unread).items() if value is not UNSET}
+
+
+def decode_request(body: bytes | bytearray, *, counting: bool = False) -> MessagesRequest:
     """Read a request's body. Raises InvalidRequest, its message in the form `messages.0.content: …`.
 
     `counting` is for `count_tokens`, which needs no `max_tokens`.
     """
+    if not body:
+        raise InvalidRequest("the request body is empty")
     try:
-        body.decode()  # raw fields and skipped ones are not checked by the decoder
-        request = _decode_tolerantly(body)
+        # raw fields and skipped ones are not checked by the decoder
+        if not body.isascii():
+            body.decode()
+        request = _decode_reduced(body)
+        _refuse_repeated_keys(body)
     except ValidationError as error:
         raise InvalidRequest(_in_words(error)) from None
     except RecursionError:
         raise InvalidRequest("the request body is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the request body is not valid JSON in UTF-8: {error}") from None
+        raise InvalidRequest(f"the request body is not valid JSON in UTF-8: {_what_is_wrong(body, error)}") from None
     _check(request, counting=counting)
     return request
+
+
+def _what_is_wrong(body: bytes | bytearray, error: Exception) -> str:
+    if body.startswith(_BOM):
+        return "it begins with a byte order mark; send it without"
+    if isinstance(error, UnicodeDecodeError):
+        return str(error)
+    try:
+        # the decoder takes a half close to the end for one that was cut
+        _envelope(body + _PAIR)
+    except (msgspec.DecodeError, RecursionError) as again:
+        if half := _HALF.search(str(again)):
+            return (
+                f"no low surrogate in string: a text was cut inside a character close to byte {half[1]}, which leaves "
+                "an escape such as \\ud83d without its other half; cut the text in front of it"
+            )
+    return str(error)
+
+
+def _refuse_repeated_keys(body: bytes | bytearray) -> None:
+    """Whoever has looked at the body before may have gone by the other one of two equal keys.
+
+    Only the keys of the body itself are looked at: the decoder does not tell of repeated keys, and to look for them
+    in each message and block takes longer than to read the request. Raises InvalidRequest, and what the decoder raises.
+    """
+    known = _fields(_envelope(body))
+    if len(body) - sum(len(memoryview(value)) for value in known.values()) > _MOST_UNKNOWN:
+        raise InvalidRequest(
+            f"the request body holds more than {_MOST_UNKNOWN} bytes beside the fields that are known here: "
+            "one is given twice, or is not of the Messages API"
+        )
+    seen: set[str] = set()
+    at, key = 0, ""
+    while found := _KEY.match(body, at):
+        key, at = _text(found[1]), found.end()
+        value = known.get(key)
+        # of equal keys the decoder keeps the last value
+        if key in seen or (value is not None and not body.startswith(value, at)):
+            break
+        seen.add(key)
+        at = _end_of_value(body, at) if value is None else at + len(memoryview(value))
+    if not _END.match(body, at):
+        raise InvalidRequest(f"{key[:40]}: must not be given twice")
+
+
+def _end_of_value(body: bytes | bytearray, at: int) -> int:
+    """Where a JSON value ends that is known to be valid."""
+    depth = 0
+    while token := _TOKEN.match(body, at):
+        at = token.end()
+        depth += (token[0] in _OPENED) - (token[0] in _CLOSED)
+        if depth == 0:
+            break
+    return at
 
 
 def _check(request: MessagesRequest, *, counting: bool) -> None:
@@ -207,31 +290,14 @@ def _in_words(error: ValidationError) -> str:
     return f"{place or 'the request body'}: {text}"
 
 
-def _decode_tolerantly(body: bytes) -> MessagesRequest:
-    """Decode; a body that the schema or JSON's rules refuse gets a second chance, as far as that changes no meaning."""
-    try:
-        return _decode_reduced(body)
-    except ValidationError:
-        raise
-    except msgspec.DecodeError:
-        return _decode_reduced(_with_whole_characters(body))
-
-
-def _with_whole_characters(body: bytes) -> bytes:
-    """Halves of surrogate pairs become U+FFFD: clients cut tool results inside a character, write the half that is
-    left as an escape, and send it again with each turn.
-    """
-    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], body)
-
-
-def _decode_reduced(body: bytes) -> MessagesRequest:
+def _decode_reduced(body: bytes | bytearray) -> MessagesRequest:
     """Decode; blocks and tools of unknown types that do not fit are reduced to their type: they may hold anything.
     All the rest stays as it was written, byte for byte, and is refused if it does not fit.
     """
     try:
         return _decode(body)
     except ValidationError:
-        fields = _fields(body)
+        fields = _fields(_envelope(body))
     for key, reduced in (("messages", _reduced_inside), ("system", _reduced_block), ("tools", _reduced_tool)):
         if key in fields:
             fields[key] = _each(fields[key], reduced)
@@ -249,7 +315,7 @@ def _each(raw: Raw, reduced: Callable[[Raw], Raw]) -> Raw:
 def _reduced_inside(raw: Raw, levels: int = _LEVELS) -> Raw:
     """A message, a block or a source with the blocks of its `content` reduced."""
     try:
-        fields = _fields(raw)
+        fields = _fields(_inside(raw))
     except ValidationError:
         return raw
     if levels and "content" in fields:

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.web.context import EXCHANGE, Exchange
+from gateway.web.exchange import EXCHANGE, Exchange
+
+# asked for every few seconds, and never what somebody looks for
+_QUIET: Final = ("/health", "/ready", "/api/event_logging/")
 
 log = structlog.get_logger("gateway.access")
 
@@ -37,7 +40,7 @@ async def set_request_id(request: web.Request, response: web.StreamResponse) -> 
 
 
 def _write(request: web.Request, exchange: Exchange, status: int | None) -> None:
-    level = log.debug if request.path == "/health" else log.info
+    level = log.debug if request.path.startswith(_QUIET) else log.info
     level("request", **{name: value for name, value in _fields(request, exchange, status) if value is not None})
 
 
@@ -52,6 +55,7 @@ def _fields(request: web.Request, exchange: Exchange, status: int | None) -> lis
         ("path", request.path),
         ("status", status),
         ("outcome", exchange.outcome),
+        ("client", exchange.client),
         ("model", exchange.model),
         ("backend_model", renamed),
         ("stream", exchange.stream),
@@ -60,6 +64,7 @@ def _fields(request: web.Request, exchange: Exchange, status: int | None) -> lis
         ("cached_tokens", usage.cache_read_input_tokens if usage else None),
         ("output_tokens", usage.output_tokens if usage else None),
         ("first_event_ms", None if first is None else round((first - exchange.started) * 1000, 1)),
+        ("retries", exchange.retries or None),
         ("duration_ms", round((now - exchange.started) * 1000, 1)),
         ("bytes_in", request.content_length),
         ("bytes_out", exchange.sent or None),

@@ -1,17 +1,22 @@
-"""Who calls: the client's token, which goes to the backend as it is.
+"""Who calls: the client's token. It goes to the backend as it is, or opens this gateway, where that has keys.
 
 Tokens for Anthropic are refused before the backend, or a log, could see them.
 """
 
+import re
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.anthropic.errors import ApiError
-from gateway.web.context import EXCHANGE
+from gateway.web.context import GATEWAY
+from gateway.web.exchange import EXCHANGE, Exchange
+from gateway.web.keys import KeyRing
 
 _ANTHROPIC: Final = "sk-ant-"
+# what a header can carry to any backend unchanged
+_TOKEN: Final = re.compile(r"[!-~]+")
 # the paths under which everything needs a token
 _GUARDED: Final = "/v1/"
 
@@ -20,8 +25,21 @@ _GUARDED: Final = "/v1/"
 async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the token of a request that needs one. Raises ApiError 401."""
     if request.path.startswith(_GUARDED):
-        request[EXCHANGE].token = client_token(request)
+        _let_in(request.app[GATEWAY].keys, request[EXCHANGE], client_token(request))
     return await handler(request)
+
+
+def _let_in(keys: KeyRing, exchange: Exchange, token: str) -> None:
+    """The token is a key of this gateway, where it has any; else the backend's. Raises ApiError 401."""
+    if not keys.used:
+        exchange.token = token
+        return
+    exchange.holder = keys.find(token)
+    if exchange.holder is None:
+        raise ApiError(
+            401, "this is no key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it"
+        )
+    exchange.client = exchange.holder.key.name
 
 
 def client_token(request: web.Request) -> str:
@@ -34,11 +52,16 @@ def client_token(request: web.Request) -> str:
             "this is a token for Anthropic (sk-ant-…), and this gateway talks to another backend: set "
             "ANTHROPIC_AUTH_TOKEN to a key of that backend instead; the token was not passed on",
         )
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    if key:
-        return key
+    scheme, _, bearer = authorization.partition(" ")
+    token = (bearer.strip() if scheme.lower() == "bearer" else "") or key
+    if token and not _TOKEN.fullmatch(token):
+        raise ApiError(
+            401,
+            "the token holds a blank, a control character or one that is not ASCII, which no token has: copy it "
+            "again, without quotes or line breaks; it was not passed on",
+        )
+    if token:
+        return token
     raise ApiError(
         401,
         "no token: send the backend's key as `Authorization: Bearer …` (ANTHROPIC_AUTH_TOKEN) or `x-api-key`; "

@@ -1,12 +1,14 @@
 """Every error as Anthropic's, whatever layer it comes from."""
 
+import asyncio
+
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.anthropic.errors import ApiError
 from gateway.translate.errors import BackendFault
-from gateway.web.context import EXCHANGE, Exchange
+from gateway.web.exchange import EXCHANGE, Exchange
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +22,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ConnectionError:
         # the client has left
         raise
-    except Exception as error:  # noqa: BLE001  # the last resort, which logs what it does not know
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last resort; logs what it does not know
         answer = as_api_error(request, error)
     record(exchange, answer)
     return web.Response(
@@ -31,8 +33,15 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     )
 
 
-def as_api_error(request: web.Request, error: Exception) -> ApiError:
-    """What a client gets to know of an error. Logs those that are the gateway's own fault."""
+def as_api_error(request: web.Request, error: BaseException) -> ApiError:
+    """What a client gets to know of an error. Logs those that are the gateway's own fault.
+
+    Raises a cancellation again, unless it is the gateway that ends the answer: then the client is still there.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if not request[EXCHANGE].cut:
+            raise error
+        return ApiError(529, "this gateway is being shut down, and another will take over; try again", retry_after=1)
     if isinstance(error, ApiError):
         return error
     if isinstance(error, web.HTTPException):

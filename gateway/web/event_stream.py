@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
-from gateway.web.context import Exchange
+from gateway.web.exchange import Exchange
 from gateway.web.keep_alive import KeepAlive
 
 _HEADERS: Final = {
@@ -81,7 +81,10 @@ class EventStream:
     async def tick(self, now: float) -> None:
         """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
         silence = now - self._wrote
-        if self._writer.closed or self._client_is_slow():
+        if self._writer.closed:
+            return
+        if self._client_is_slow():
+            self._cut_if_stuck(silence)
             return
         if self._response is None:
             if silence < self._keep_alive.open_after:
@@ -103,6 +106,13 @@ class EventStream:
     def _client_is_slow(self) -> bool:
         transport = self._request.transport
         return transport is None or transport.is_closing() or transport.get_write_buffer_size() > 0
+
+    def _cut_if_stuck(self, silence: float) -> None:
+        """Drop the connection of a client that takes nothing: its answer holds the backend."""
+        transport, limit = self._request.transport, self._keep_alive.cut_after
+        if silence >= limit and transport is not None and not transport.is_closing():
+            self._exchange.error = f"the client took nothing for {limit:g} s"
+            transport.abort()
 
     async def _open(self) -> web.StreamResponse:
         if self._response is None:

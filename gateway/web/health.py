@@ -1,6 +1,7 @@
-"""`GET /health`, and the probes that clients send before their first request."""
+"""`GET /health` and `GET /ready`, and the probes that clients send before their first request."""
 
 import time
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -9,10 +10,9 @@ from gateway.web.context import GATEWAY
 
 
 async def health(request: web.Request) -> web.Response:
-    """200 while the process serves; never asks the backend."""
+    """200 while the process serves; never asks the backend. Of several processes, any answers for all."""
     gateway = request.app[GATEWAY]
-    breaker = gateway.backend.breaker
-    status = {
+    status: dict[str, Any] = {
         "status": "ok",
         "version": gateway.version,
         "uptime_seconds": round(time.monotonic() - gateway.started, 1),
@@ -20,12 +20,43 @@ async def health(request: web.Request) -> web.Response:
             "url": gateway.backend.endpoint.shown,
             "models": len(gateway.catalogue.models) if gateway.catalogue.loaded else None,
         },
-        "circuit_breaker": {"state": breaker.state, "failures": breaker.failures},
-        "streams": gateway.keep_alive.streams,
+        "circuit_breaker": _shown(gateway.breaker),
+        "streams": gateway.streams,
     }
+    if gateway.scoreboard:
+        status["workers"] = [
+            {"pid": row.pid, "restarts": row.restarts, "streams": row.streams, "circuit_breaker": _shown(row.breaker)}
+            for row in gateway.scoreboard.rows
+        ]
     return web.Response(body=msgspec.json.encode(status), content_type="application/json")
+
+
+async def ready(request: web.Request) -> web.Response:
+    """200 while requests can be answered; else 503 with the reasons, so that load balancers ask another."""
+    gateway = request.app[GATEWAY]
+    reasons = [
+        reason
+        for holds, reason in (
+            (gateway.stopping.is_set(), "the gateway is being shut down"),
+            (not gateway.catalogue.reached, "the backend has not been reached yet"),
+            (gateway.backend.breaker.state == "open", "the circuit breaker is open"),
+        )
+        if holds
+    ]
+    body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+    return web.Response(status=503 if reasons else 200, body=msgspec.json.encode(body), content_type="application/json")
+
+
+def _shown(breaker: tuple[str, int]) -> dict[str, Any]:
+    state, failures = breaker
+    return {"state": state, "failures": failures}
 
 
 async def hello(_: web.Request) -> web.Response:
     """An empty 200: Claude Code asks for `HEAD /` or `HEAD /api/hello` at its start, and browsers for `GET /`."""
     return web.Response(text="claude-gateway: point ANTHROPIC_BASE_URL at this address\n")
+
+
+async def drop(_: web.Request) -> web.Response:
+    """204 for what a client reports about itself: nobody here wants it."""
+    return web.Response(status=204)

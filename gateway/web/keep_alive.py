@@ -29,14 +29,17 @@ class KeepAlive:
         open_after: float = 10.0,
         ping_after: float = 15.0,
         heartbeat_after: float = 100.0,
+        cut_after: float = 600.0,
         tick: float = 1.0,
     ) -> None:
         """`open_after`: how long the backend may take to answer, or to refuse, before the stream is opened without
-        it: once it is open, an error can no longer have its HTTP status, which clients handle better.
+        it: once it is open, an error can no longer have its HTTP status, which clients handle better. `cut_after`:
+        how long a client may take nothing of a stream.
         """
         self.open_after = open_after
         self.ping_after = ping_after
         self.heartbeat_after = heartbeat_after
+        self.cut_after = cut_after
         self._streams: set[LivingStream] = set()
         self._tick = tick
         self._task: asyncio.Task[None] | None = None

@@ -8,7 +8,8 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.models import ModelInfo, page, timestamp
 from gateway.backend.catalogue import alias
 from gateway.openai.models import Model
-from gateway.web.context import EXCHANGE, GATEWAY
+from gateway.web.context import GATEWAY
+from gateway.web.exchange import EXCHANGE
 
 
 async def list_models(request: web.Request) -> web.Response:

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from gateway.web.health import health, hello
+from gateway.web.body import leave_expectation
+from gateway.web.health import drop, health, hello, ready
 from gateway.web.messages import count_tokens, create_message
 from gateway.web.models import get_model, list_models
 
@@ -10,11 +11,14 @@ from gateway.web.models import get_model, list_models
 def add_routes(app: web.Application) -> None:
     """Add all routes. A base URL that ends with `/v1` makes clients ask for `/v1/v1/…`: the same."""
     for prefix in ("/v1", "/v1/v1"):
-        app.router.add_post(f"{prefix}/messages", create_message)
-        app.router.add_post(f"{prefix}/messages/count_tokens", count_tokens)
+        app.router.add_post(f"{prefix}/messages", create_message, expect_handler=leave_expectation)
+        app.router.add_post(f"{prefix}/messages/count_tokens", count_tokens, expect_handler=leave_expectation)
         app.router.add_get(f"{prefix}/models", list_models)
         # model names hold slashes
         app.router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
+    # telemetry of Claude Code, every second or two
+    app.router.add_post("/api/event_logging/{rest:.+}", drop)
     app.router.add_get("/health", health)
+    app.router.add_get("/ready", ready)
     app.router.add_get("/", hello)
     app.router.add_get("/api/hello", hello)

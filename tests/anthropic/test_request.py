@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,11 @@ LEGAL: dict[str, bytes] = {
     ),
     "output_config on a message": body(messages=[{"role": "user", "content": "a", "output_config": {"effort": "low"}}]),
     "blanks around": b" \r\n\t" + body() + b"\n",
-    "the last of two equal keys": b'{"model":5,"messages":7,' + body()[1:],
+    "blanks everywhere": body().replace(b":", b" :\t").replace(b",", b"\n, ").replace(b"}", b" }"),
+    "equal keys in an input": of_blocks({"type": "tool_use", "input": "@"}).replace(b'"@"', b'{"a":1,"a":2}'),
+    "equal keys in a schema": body(tools=[{"name": "f", "input_schema": "@"}]).replace(b'"@"', b'{"a":1,"a":2}'),
+    "a pair of escapes": body(system="@").replace(b"@", rb"\ud83d\ude00"),
+    "a backslash in front of what looks like half a pair": body(system="@").replace(b"@", rb"\\ud83d"),
 }
 
 
@@ -252,7 +257,6 @@ def test_a_refusal_names_the_place(data: bytes, message: str) -> None:
 
 
 NO_JSON: dict[str, bytes] = {
-    "nothing": b"",
     "cut": body()[:-5],
     "two at once": body() + body(),
     "NaN": body(temperature=0.5).replace(b"0.5", b"NaN"),
@@ -375,32 +379,90 @@ def test_raw_json_stays_as_it_was_written(odd: Any) -> None:
     assert bytes((decode_request(data).tools or [])[0].input_schema) == written
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        (r"a\ud83d", "a\ufffd"),
-        (r"\ud83db", "\ufffdb"),
-        (r"\uDE00", "\ufffd"),
-        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
-        (r"\ude00\ud83d", "\ufffd\ufffd"),
-        (r"\ud83d\u0041", "\ufffdA"),
-        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
-        (r"\\\ud83d\n", "\\\ufffd\n"),
-    ],
-)
-def test_half_of_a_surrogate_pair_costs_only_its_character(written: str, read: str) -> None:
-    """Anthropic's API refuses such a body, and with it each later turn of the conversation that holds the half."""
-    data = body(system="@", x="@").replace(b"@", written.encode())
-    assert decode_request(data).system == read
-    data = of_blocks({"type": "tool_use", "input": {"a": "@"}}, {"type": "new", "text": 7}).replace(
-        b"@", written.encode()
+HALVES = [
+    rb"a\ud83d",
+    rb"\ud83db",
+    rb"\uDE00",
+    rb"\ud83d\ud83d\ude00",
+    rb"\ude00\ud83d",
+    rb"\ud83d\u0041",
+    rb"\\ud83d\ud83d",
+    rb"\\\ud83d\n",
+    rb"\uD83D\n and much more behind it",
+]
+WITH_TEXT: dict[str, bytes] = {
+    "a text": body(system="@"),
+    "a text at the end": b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"@"}]}',
+    "an input": of_blocks({"type": "tool_use", "input": {"a": "@"}}),
+    "an input beside a block that is reduced": of_blocks(
+        {"type": "tool_use", "input": "@"}, {"type": "new", "text": 7}
+    ),
+    "a schema": body(tools=[{"name": "f", "input_schema": {"description": "@"}}]),
+    "a key": of_blocks({"type": "tool_use", "input": {"@": 1}}),
+    "a field that nobody reads": body(x="@"),
+    "the last field, which nobody reads": body(x="@").replace(b" ", b""),
+}
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("data", WITH_TEXT.values(), ids=WITH_TEXT)
+def test_half_of_a_surrogate_pair_is_refused_with_what_to_do(data: bytes, half: bytes) -> None:
+    """As Anthropic's API does, in its words."""
+    message = refusal(data.replace(b"@", half))
+
+    start = "the request body is not valid JSON in UTF-8: no low surrogate in string: a text was cut inside a character"
+    found = re.fullmatch(
+        rf"{start} close to byte (\d+), which leaves an escape such as \\ud83d without its other half; "
+        "cut the text in front of it",
+        message,
     )
-    assert json.loads(bytes(blocks_of(data)[0].input)) == {"a": read}
-    assert refusal(data[:-1]) == "the request body is not valid JSON in UTF-8: Input data was truncated"
+    assert found is not None, message
+    assert 0 <= int(found[1]) - data.index(b"@") <= 20
 
 
-def test_half_of_a_surrogate_pair_does_not_hide_what_is_wrong() -> None:
-    assert refusal(body(stream=7, system="@").replace(b"@", rb"\ud83d")) == "stream: Expected `bool | null`, got `int`"
+REPEATED: dict[str, tuple[bytes, str]] = {
+    "the first counts nowhere": (b'{"model":"a",' + body()[1:], "model"),
+    "the last is equal": (body()[:-1] + b',"model":"m"}', "model"),
+    "the last begins with the first": (b'{"max_tokens":99,' + body()[1:], "max_tokens"),
+    "the first begins with the last": (body(x=1)[:-1] + b',"x":12}', "x"),
+    "of other types": (b'{"messages":7,' + body()[1:], "messages"),
+    "written with an escape": (rb'{"m\u006fdel":"m",' + body()[1:], "model"),
+    "that nobody reads": (body(x=[])[:-1] + b' , "x" : {}}', "x"),
+    "three times": (body(x=1)[:-1] + b',"y":1,"x":1,"x":1}', "x"),
+    "empty": (b'{"":1,"":1,' + body()[1:], ""),
+    "long": (body(**{"x" * 99: 1})[:-1] + b',"' + b"x" * 99 + b'":1}', "x" * 40),
+}
+
+
+@pytest.mark.parametrize(("data", "key"), REPEATED.values(), ids=REPEATED)
+def test_a_key_of_the_body_is_given_once(data: bytes, key: str) -> None:
+    assert refusal(data) == f"{key}: must not be given twice"
+
+
+def test_fields_that_nobody_knows_may_be_large_but_not_larger_than_all_the_rest() -> None:
+    mib = 1024 * 1024
+    nested = {"a": [{"b": '}"\\'}] * 999, "c": "x" * (mib - 99_999)}
+    assert decode_request(body(x=nested, y=-1.5e3, z=[])).model == "m"
+    message = (
+        "the request body holds more than 1048576 bytes beside the fields that are known here: "
+        "one is given twice, or is not of the Messages API"
+    )
+    assert refusal(body(x="x" * mib)) == message
+    assert refusal(b'{"messages":[' + b"7," * mib + b"7]," + body()[1:]) == message
+    # millions of fields take no memory of their own
+    assert refusal(b"{" + b"".join(b'"k%d":1,' % number for number in range(200_000)) + body()[1:]) == message
+
+
+def test_a_body_that_is_empty_or_marked_says_so() -> None:
+    assert refusal(b"") == "the request body is empty"
+    assert refusal(b"\xef\xbb\xbf" + body()) == (
+        "the request body is not valid JSON in UTF-8: it begins with a byte order mark; send it without"
+    )
+
+
+@pytest.mark.parametrize("data", [body(), of_blocks({"type": "new", "text": 7}), body(x="é" * 999)])
+def test_a_body_is_read_from_a_bytearray_as_from_bytes(data: bytes) -> None:
+    assert raw(decode_request(bytearray(data))) == raw(decode_request(data))
 
 
 VALID: dict[str, Any] = {

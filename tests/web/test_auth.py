@@ -1,6 +1,6 @@
 import pytest
 
-from tests.conftest import ScriptedBackend, StartGateway, ask
+from tests.conftest import ScriptedBackend, StartGateway, ask, respond
 
 PATHS = ["/v1/messages", "/v1/messages/count_tokens"]
 
@@ -64,3 +64,28 @@ async def test_probes_need_none(path: str, scripted: ScriptedBackend, start_gate
 
     assert (await gateway.get(path)).status == 200
     assert (await gateway.head(path)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ({"Authorization": "Bearer cpk_one"}, "cpk_one"),
+        ({"Authorization": "bearer  cpk_one "}, "cpk_one"),
+        ({"x-api-key": "cpk_two"}, "cpk_two"),
+        ({"Authorization": "Bearer cpk_one", "x-api-key": "cpk_two"}, "cpk_one"),
+        ({"Authorization": "Basic abc", "x-api-key": "cpk_two"}, "cpk_two"),
+    ],
+    ids=["bearer", "bearer, untidy", "key", "both", "a key beside something else"],
+)
+async def test_a_token_is_taken_from_either_header_and_goes_on_as_the_only_one(  # peers.md, section 3, 60
+    headers: dict[str, str], token: str, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [respond(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(), headers=headers)
+
+    assert response.status == 200
+    sent = scripted.requests[0].headers
+    assert sent["authorization"] == f"Bearer {token}"
+    assert [name for name, value in sent.items() if "cpk_" in value or "abc" in value] == ["authorization"]

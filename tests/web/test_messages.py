@@ -347,7 +347,7 @@ async def test_a_silent_backend_times_out(
     response = await gateway.post("/v1/messages", json=ask(stream=streaming), headers=TOKEN)
 
     assert response.status == 504
-    assert (await response.json())["error"]["message"].endswith("sent nothing for 0.1 s")
+    assert (await response.json())["error"]["message"].endswith("sent no answer within 0.1 s")
     await scripted.client_left.wait()
 
 
@@ -355,7 +355,7 @@ async def test_a_backend_that_falls_silent_in_the_answer_times_out(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [stream(*HELLO, asyncio.Event())]
-    gateway = await start_gateway(scripted.url, backend_timeout_secs="0.1")
+    gateway = await start_gateway(scripted.url, silence_timeout_secs="0.1")
 
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
 
@@ -681,7 +681,7 @@ async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
 ) -> None:
     # T58 T68
     gateway = await start_gateway(scripted.url)
-    monkeypatch.setattr("gateway.web.messages.translate_request", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("gateway.web.turn.translate_request", lambda *_, **__: 1 / 0)
 
     response = await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
 
@@ -689,3 +689,29 @@ async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
     error = (await response.json())["error"]
     assert error["type"] == "api_error"
     assert error["message"].startswith("the gateway failed on this request; its log tells more under req_")
+
+
+async def test_an_answer_that_is_complete_outlives_the_cut_of_its_connection(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    read = asyncio.Event()
+    scripted.answers = [stream(*HELLO, chunk({}, "stop"), read, cut=True)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+    received = await read_until(response, b'"lo"')
+    read.set()
+
+    assert events(received + await response.read())[-1][0] == "message_stop"
+
+
+async def test_an_answer_as_a_stream_to_a_client_that_asked_for_none_is_a_message(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
+
+    assert response.status == 200
+    assert (await response.json())["content"] == [{"type": "text", "text": "Hello"}]

@@ -122,4 +122,7 @@ async def test_a_backend_without_a_list_says_so(scripted: ScriptedBackend, start
     response = await gateway.get("/v1/models", headers=TOKEN)
 
     assert response.status == 404
-    assert (await response.json())["error"] == {"type": "not_found_error", "message": "backend: Not Found"}
+    assert (await response.json())["error"] == {
+        "type": "not_found_error",
+        "message": f"the backend has no model list at {scripted.url}/v1/models",
+    }

@@ -1,4 +1,6 @@
-from tests.conftest import TOKEN, StartGateway
+import pytest
+
+from tests.conftest import TOKEN, ScriptedBackend, StartGateway, ask
 
 
 async def test_an_unknown_path_is_a_404_in_anthropics_shape(embedded: str, start_gateway: StartGateway) -> None:
@@ -27,3 +29,35 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(embedded: str, 
         "type": "invalid_request_error",
         "message": "PUT is not allowed for /v1/messages; allowed: POST",
     }
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/v1/messages"),
+        ("POST", "/v1/v1/messages/count_tokens"),
+        ("GET", "/v1/v1/models"),
+        ("GET", "/v1/v1/models/demo"),
+    ],
+)
+async def test_every_path_works_under_a_base_url_that_ends_with_v1(  # peers.md, section 3, 48
+    method: str, path: str, embedded: str, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(embedded)
+    body = ask(model="demo") if method == "POST" else None
+
+    assert (await gateway.request(method, path, json=body, headers=TOKEN)).status == 200
+    # such a path is as guarded as the plain one
+    assert (await gateway.request(method, path, json=body)).status == 401
+
+
+@pytest.mark.parametrize("name", ["event_logging/batch", "event_logging/v2/batch"])
+async def test_a_clients_own_telemetry_is_taken_and_dropped(
+    name: str, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post(f"/api/{name}", json={"events": []})
+
+    assert response.status == 204
+    assert scripted.requests == []

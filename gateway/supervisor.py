@@ -1,0 +1,262 @@
+"""Keeping worker processes running: forks them, replaces those that die, ends them all.
+
+Between the supervisor and each worker lies a socket pair, the worker's line. Over it the worker says that it serves,
+and it closes with the worker, however that ends. In the other direction it closes when the worker is to stop, and
+also when the supervisor has died, killed or not: no worker outlives it. A signal passed on could not do that, and
+would come twice where a terminal or a service manager signals the whole group.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+import structlog
+
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+# a worker that lives shorter has not been of use
+_EARLY_SECONDS: Final = 1.0
+# deaths in a row, early ones, until there is a pause before the next start
+_EARLY_DEATHS: Final = 5
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker knows of itself: its number from 0 on, and how many it is the replacement of."""
+
+    number: int
+    restarts: int
+    line: socket.socket
+    """Readable once the worker is to stop."""
+
+    def report_serving(self) -> None:
+        """Tell the supervisor that the start went well."""
+        # a supervisor that is gone is seen on the line
+        with contextlib.suppress(OSError):
+            self.line.send(b"1")
+
+
+Work = Callable[[Place], int]
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One worker at a time, and how its predecessors fared. Times are in seconds of the monotonic clock."""
+
+    number: int
+    pid: int = 0
+    line: socket.socket | None = None
+    started: float = 0.0
+    serves: bool = False
+    deaths: int = 0
+    early_deaths: int = 0
+    start_at: float = 0.0
+
+
+class Supervisor:
+    """Keeps `count` processes at their work."""
+
+    def __init__(
+        self,
+        work: Work,
+        count: int,
+        *,
+        stop_seconds: float,
+        on_serving: Callable[[list[int]], None],
+        on_death: Callable[[int], None],
+    ) -> None:
+        """`work` is what each worker does; it gives the exit code. `stop_seconds`: how long workers may take to stop
+        until they are killed. `on_serving` is told the process ids once all workers serve for the first time,
+        `on_death` the number of each worker that has died.
+        """
+        self._work = work
+        self._seats = [_Seat(number) for number in range(count)]
+        self._stop_seconds = stop_seconds
+        self._on_serving = on_serving
+        self._on_death = on_death
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = socket.socketpair()
+        self._any_served = self._all_served = False
+        self._kill_at: float | None = None
+        self._code = 0
+
+    def run(self) -> int:
+        """Run until SIGINT or SIGTERM. To be called in the main thread, while there is no other.
+
+        Returns 0; 1 if no worker could start; 128 and the signal's number if a second signal came.
+        """
+        for end in self._wakeup:
+            end.setblocking(False)
+        self._selector.register(self._wakeup[0], selectors.EVENT_READ, self._read_signals)
+        with _caught_signals(self._wakeup[1]):
+            try:
+                while self._kill_at is None or self._living():
+                    self._start_due()
+                    for key, _ in self._selector.select(self._timeout()):
+                        key.data()
+                    self._kill_overdue()
+            finally:
+                self._kill()
+                self._close()
+        return self._code
+
+    def _living(self) -> list[tuple[_Seat, socket.socket]]:
+        return [(seat, seat.line) for seat in self._seats if seat.line is not None]
+
+    def _timeout(self) -> float | None:
+        if self._kill_at is not None:
+            return max(0.0, self._kill_at - time.monotonic())
+        waiting = [seat.start_at for seat in self._seats if seat.line is None]
+        return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+
+    def _start_due(self) -> None:
+        for seat in self._seats:
+            if self._kill_at is None and seat.line is None and seat.start_at <= time.monotonic():
+                self._start(seat)
+
+    def _start(self, seat: _Seat) -> None:
+        seat.started = time.monotonic()
+        try:
+            seat.line = self._fork(seat)
+        except OSError as error:
+            log.warning("worker not started", error=str(error), pause_secs=self._plan(seat))
+            self._give_up_unless_served()
+            return
+        self._selector.register(seat.line, selectors.EVENT_READ, lambda: self._read_line(seat))
+
+    def _fork(self, seat: _Seat) -> socket.socket:
+        """Start a process. Returns the supervisor's end of its line."""
+        ours, theirs = socket.socketpair()
+        # until the worker has its own, a signal to it would run the supervisor's handlers there
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            seat.pid = os.fork()
+            if not seat.pid:
+                self._become_worker(Place(seat.number, seat.deaths, theirs), ours)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        return ours
+
+    def _become_worker(self, place: Place, ours: socket.socket) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # Ctrl-C in a terminal goes to all; the supervisor decides what it means
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            ours.close()
+            self._close()
+            code = self._work(place)
+        except BaseException:
+            log.exception("worker failed", pid=os.getpid())
+        finally:
+            # what lies below on the stack is the supervisor's
+            os._exit(code)
+
+    def _read_line(self, seat: _Seat) -> None:
+        if seat.line is None:
+            # killed meanwhile
+            return
+        if not seat.line.recv(16):
+            self._bury(seat, seat.line)
+            return
+        seat.serves = self._any_served = True
+        if seat.deaths:
+            log.info("worker replaced", pid=seat.pid)
+        if not self._all_served and all(seat.serves for seat in self._seats):
+            self._all_served = True
+            self._on_serving([seat.pid for seat in self._seats])
+
+    def _bury(self, seat: _Seat, line: socket.socket) -> None:
+        self._selector.unregister(line)
+        line.close()
+        seat.line = None
+        code = os.waitstatus_to_exitcode(os.waitpid(seat.pid, 0)[1])
+        self._on_death(seat.number)
+        if self._kill_at is None:
+            how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
+            log.warning("worker died", pid=seat.pid, **how, pause_secs=self._plan(seat))
+            self._give_up_unless_served()
+
+    def _plan(self, seat: _Seat) -> float:
+        """Set when the seat's next worker starts. Returns the seconds until then."""
+        now = time.monotonic()
+        early = not seat.serves or now - seat.started < _EARLY_SECONDS
+        seat.deaths += 1
+        seat.early_deaths = seat.early_deaths + 1 if early else 0
+        seat.serves = False
+        pause = 0.0
+        if seat.early_deaths >= _EARLY_DEATHS:
+            # the exponent is bounded: it is a float's
+            doubled = _FIRST_PAUSE_SECONDS * 2 ** min(seat.early_deaths - _EARLY_DEATHS, 30)
+            pause = min(_LONGEST_PAUSE_SECONDS, doubled)
+        seat.start_at = now + pause
+        return pause
+
+    def _give_up_unless_served(self) -> None:
+        if not self._any_served and all(seat.deaths for seat in self._seats):
+            log.error("no worker could start")
+            self._code = 1
+            self._kill_at = time.monotonic()
+            self._kill()
+
+    def _read_signals(self) -> None:
+        for number in self._wakeup[0].recv(64):
+            if number not in _ENDING:
+                continue
+            if self._kill_at is None:
+                self._stop()
+            else:
+                self._code = self._code or 128 + number
+                self._kill()
+
+    def _stop(self) -> None:
+        living = self._living()
+        log.info("shutting down", workers=len(living))
+        self._kill_at = time.monotonic() + self._stop_seconds
+        for _, line in living:
+            # one that has just died is read next
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_WR)
+
+    def _kill_overdue(self) -> None:
+        if self._kill_at is not None and time.monotonic() >= self._kill_at and (living := self._living()):
+            log.warning("workers killed", pids=[seat.pid for seat, _ in living])
+            self._kill()
+
+    def _kill(self) -> None:
+        for seat, line in self._living():
+            os.kill(seat.pid, signal.SIGKILL)
+            self._bury(seat, line)
+
+    def _close(self) -> None:
+        self._selector.close()
+        for end in (*self._wakeup, *(line for _, line in self._living())):
+            end.close()
+
+
+@contextlib.contextmanager
+def _caught_signals(end: socket.socket) -> Iterator[None]:
+    """Inside, the numbers of signals are written to `end`."""
+    signal.set_wakeup_fd(end.fileno(), warn_on_full_buffer=False)
+    before = [signal.signal(number, lambda *_: None) for number in _ENDING]
+    try:
+        yield
+    finally:
+        for number, handler in zip(_ENDING, before, strict=True):
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)

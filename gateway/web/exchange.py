@@ -1,0 +1,43 @@
+"""The record of one request and its answer."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from gateway.anthropic.writer import Usage
+from gateway.translate.ids import new_request_id
+from gateway.web.keys import Holder
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, for the log line. Holds no prompt and no answer; the token is never logged."""
+
+    request_id: str = field(default_factory=new_request_id)
+    started: float = field(default_factory=time.perf_counter)
+    token: str = field(default="", repr=False)
+    holder: Holder | None = None
+    client: str | None = None
+    model: str | None = None
+    backend_model: str | None = None
+    stream: bool | None = None
+    usage: Usage | None = None
+    stop_reason: str | None = None
+    first_event: float | None = None
+    sent: int = 0
+    # whether the gateway, not the client, ends the answer early
+    cut: bool = False
+    retries: int | None = None
+    outcome: str = "ok"
+    error: str | None = None
+
+    def event_sent(self, size: int) -> None:
+        """Bytes of a stream went out."""
+        if self.first_event is None:
+            self.first_event = time.perf_counter()
+        self.sent += size
+
+
+EXCHANGE: Final = web.RequestKey("exchange", Exchange)

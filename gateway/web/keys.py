@@ -1,0 +1,191 @@
+"""Who may come in, where the gateway has keys of its own: `GATEWAY_API_KEYS` and `GATEWAY_API_KEYS_FILE`.
+
+An entry is a key and what is said of it, parted by blanks; entries stand in lines, or between commas:
+
+    sk-team-2f9c…                                 # a comment
+    sha256:9f86d081884c7d65…  name=alice  requests=60  streams=4
+
+`requests` is a limit for each minute, `streams` one at a time. Of a key, only its SHA-256 hash is kept; keys are
+random, and need no slow hash.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from gateway.anthropic.errors import ApiError
+
+_HASHED: Final = "sha256:"
+_HASH: Final = re.compile("[0-9a-f]{64}")
+# shorter ones can be guessed
+_LEAST_CHARACTERS: Final = 16
+_LIMITS: Final = ("requests", "streams")
+# how soon a change of the file is seen
+_CHECK_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A key by its hash; `requests` for each minute and `streams` at a time, None for any number."""
+
+    digest: bytes
+    name: str
+    requests: int | None = None
+    streams: int | None = None
+
+
+def parse_keys(text: str) -> tuple[Key, ...]:
+    """The entries of a setting or a file. Raises ValueError, its text naming the entry by number, never by key."""
+    keys: list[Key] = []
+    for line in text.replace(",", "\n").splitlines():
+        if words := line.partition("#")[0].split():
+            number = len(keys) + 1
+            try:
+                keys.append(_parse_entry(words, number))
+            except ValueError as error:
+                raise ValueError(f"entry {number}: {error}") from None
+    if len({key.digest for key in keys}) < len(keys):
+        raise ValueError("two entries have the same key")
+    return tuple(keys)
+
+
+def _parse_entry(words: Sequence[str], number: int) -> Key:
+    said = dict(word.partition("=")[::2] for word in words[1:])
+    if unknown := said.keys() - {"name", *_LIMITS}:
+        raise ValueError(f"behind the key, only name=, requests= and streams= may stand, not {min(unknown)[:20]!r}")
+    limits = {name: _limit(name, said[name]) for name in _LIMITS if name in said}
+    return Key(digest=_digest(words[0]), name=said.get("name") or f"key {number}", **limits)
+
+
+def _digest(word: str) -> bytes:
+    if word.startswith(_HASHED):
+        if not _HASH.fullmatch(word.removeprefix(_HASHED).lower()):
+            raise ValueError("behind sha256: must stand 64 hexadecimal digits")
+        return bytes.fromhex(word.removeprefix(_HASHED))
+    if len(word) < _LEAST_CHARACTERS:
+        raise ValueError(f"a key must have at least {_LEAST_CHARACTERS} characters")
+    return sha256(word.encode()).digest()
+
+
+def _limit(name: str, value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1")
+    return int(value)
+
+
+class Holder:
+    """Who has a key, and what of its limits is used."""
+
+    __slots__ = ("_allowance", "_clock", "_counted_at", "_streams", "key")
+
+    def __init__(self, key: Key, clock: Callable[[], float]) -> None:
+        self.key = key
+        self._clock = clock
+        self._streams = 0
+        self._allowance = float(key.requests or 0)
+        self._counted_at = clock()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request for a message while it runs. Raises ApiError 429."""
+        if self.key.streams is not None and self._streams >= self.key.streams:
+            raise ApiError(
+                429, f"this key may have {self.key.streams} answers at a time; wait for one to end", retry_after=1
+            )
+        self._take()
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    def _take(self) -> None:
+        """Requests are granted evenly over the minute, as many as the limit at once. Raises ApiError 429."""
+        if self.key.requests is None:
+            return
+        per_second = self.key.requests / 60
+        now = self._clock()
+        self._allowance = min(self.key.requests, self._allowance + (now - self._counted_at) * per_second)
+        self._counted_at = now
+        if self._allowance < 1:
+            wait = math.ceil((1 - self._allowance) / per_second)
+            raise ApiError(429, f"this key may send {self.key.requests} requests a minute", retry_after=wait)
+        self._allowance -= 1
+
+
+class KeyRing:
+    """The keys that open the gateway. The file is read again when it changes; one that is wrong changes nothing."""
+
+    def __init__(
+        self, keys: Sequence[Key] = (), file: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Raises ValueError for a file that cannot be read."""
+        self._fixed = keys
+        self._file = file
+        self._clock = clock
+        self._holders: tuple[Holder, ...] = ()
+        self._version = self._file_version()
+        self._checked_at = clock()
+        self._set(self._read_file())
+
+    @property
+    def used(self) -> bool:
+        """Whether only holders of a key may come in; an empty file lets nobody in."""
+        return bool(self._holders) or self._file is not None
+
+    def find(self, token: str) -> Holder | None:
+        """Who has this key. Takes the same time for any token, whichever key it resembles."""
+        self._refresh()
+        digest = sha256(token.encode()).digest()
+        found = None
+        for holder in self._holders:
+            if compare_digest(holder.key.digest, digest):
+                found = holder
+        return found
+
+    def _refresh(self) -> None:
+        now = self._clock()
+        if self._file is None or now - self._checked_at < _CHECK_SECONDS:
+            return
+        self._checked_at = now
+        version = self._file_version()
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._set(self._read_file())
+        except ValueError as error:
+            log.error("keys not read again", reason=str(error))  # noqa: TRY400  # the reason says it all
+        else:
+            log.info("keys read again", keys=len(self._holders))
+
+    def _set(self, from_file: Sequence[Key]) -> None:
+        before = {holder.key: holder for holder in self._holders}
+        self._holders = tuple(before.get(key) or Holder(key, self._clock) for key in (*self._fixed, *from_file))
+
+    def _file_version(self) -> tuple[int, ...]:
+        try:
+            status = self._file.stat() if self._file else None
+        except OSError:
+            return ()
+        return (status.st_mtime_ns, status.st_size, status.st_ino) if status else ()
+
+    def _read_file(self) -> tuple[Key, ...]:
+        if self._file is None:
+            return ()
+        try:
+            return parse_keys(self._file.read_text())
+        except OSError as error:
+            raise ValueError(f"{self._file}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{self._file}: {error}") from None

@@ -1,0 +1,98 @@
+"""What the worker processes of one gateway know of each other: a small table in memory that they share.
+
+A row is written by the worker whose it is, and by the supervisor while it has none. All may read all at any time:
+cells are aligned integers of 8 bytes, which are never seen half written, and no two of them must agree.
+"""
+
+import mmap
+import time
+from typing import Final
+
+# from the best to the worst
+_STATES: Final = ("disabled", "closed", "half-open", "open")
+_CELL_BYTES: Final = 8
+_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES = range(5)
+# what one worker writes often is not in the cache line of another
+_ROW_CELLS: Final = 8
+
+
+class Row:
+    """What one worker tells the others."""
+
+    __slots__ = ("_cells", "board")
+
+    def __init__(self, board: "Scoreboard", cells: memoryview) -> None:
+        self.board = board
+        self._cells = cells
+
+    def begin(self, *, pid: int, restarts: int) -> None:
+        """Take the row for a worker that starts. `restarts`: how many had it before."""
+        self.clear()
+        self._cells[_RESTARTS] = restarts
+        self._cells[_PID] = pid
+
+    def clear(self) -> None:
+        """Take the row out of the count: its worker is gone."""
+        for cell in range(_ROW_CELLS):
+            self._cells[cell] = 0
+
+    def set_streams(self, streams: int) -> None:
+        """Tell how many streams are open."""
+        self._cells[_STREAMS] = streams
+
+    def set_breaker(self, state: str, failures: int) -> None:
+        """Tell the circuit breaker's state and its failures in a row."""
+        self._cells[_STATE] = _STATES.index(state)
+        self._cells[_FAILURES] = failures
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id; 0 while there is none."""
+        return int(self._cells[_PID])
+
+    @property
+    def restarts(self) -> int:
+        """How many workers had this row before."""
+        return int(self._cells[_RESTARTS])
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return int(self._cells[_STREAMS])
+
+    @property
+    def breaker(self) -> tuple[str, int]:
+        """The circuit breaker's state and its failures in a row."""
+        return _STATES[self._cells[_STATE]], int(self._cells[_FAILURES])
+
+
+class Scoreboard:
+    """The table. It is made before the workers are forked; they inherit it."""
+
+    def __init__(self, workers: int) -> None:
+        self.started = time.monotonic()
+        cells = memoryview(mmap.mmap(-1, workers * _ROW_CELLS * _CELL_BYTES)).cast("q")
+        self._rows = [Row(self, cells[start : start + _ROW_CELLS]) for start in range(0, len(cells), _ROW_CELLS)]
+
+    def row(self, number: int) -> Row:
+        """The row of worker `number`, from 0 on."""
+        return self._rows[number]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that a worker has."""
+        return [row for row in self._rows if row.pid]
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open in all workers."""
+        return sum(row.streams for row in self._rows)
+
+    @property
+    def breaker(self) -> tuple[str, int]:
+        """The worst of the workers' circuit breakers: its state and its failures in a row."""
+        return max(
+            (row.breaker for row in self.rows),
+            key=lambda breaker: (_STATES.index(breaker[0]), breaker[1]),
+            default=(_STATES[0], 0),
+        )

@@ -1,0 +1,92 @@
+"""Limits on answers in progress, for all and for each key."""
+
+import asyncio
+
+from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, events, stream
+
+KEYS = "sk-team-alice-0001 name=alice streams=1, sk-team-bob-000002 name=bob requests=1"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+ALICE, BOB = bearer("sk-team-alice-0001"), bearer("sk-team-bob-000002")
+
+
+async def test_more_answers_than_may_be_are_told_to_come_back(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    rest = asyncio.Event()
+    scripted.answers = [stream(*HELLO, rest, *END), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, max_streams="1")
+
+    async with gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN) as running:
+        refused = await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
+        counted = await gateway.post("/v1/messages/count_tokens", json=ask(), headers=TOKEN)
+        rest.set()
+        assert events(await running.read())[-1][0] == "message_stop"
+    after = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+
+    assert (refused.status, refused.headers["retry-after"]) == (529, "2")
+    assert (await refused.json())["error"] == {
+        "type": "overloaded_error",
+        "message": "this gateway is giving 1 answers (MAX_STREAMS) already; try again",
+    }
+    assert counted.status == 200
+    assert events(await after.read())[-1][0] == "message_stop"
+    assert len(scripted.requests) == 2
+
+
+async def test_a_key_of_the_gateway_opens_it_and_goes_no_further(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, gateway_api_keys=KEYS, backend_api_key="cpk_own")
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=ALICE)
+
+    assert events(await response.read())[-1][0] == "message_stop"
+    assert scripted.requests[0].headers["authorization"] == "Bearer cpk_own"
+    assert {request.headers["authorization"] for request in scripted.listed} == {"Bearer cpk_own"}
+
+
+async def test_without_a_key_for_the_backend_none_is_sent(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, gateway_api_keys=KEYS)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=ALICE)
+
+    assert response.status == 200
+    assert "authorization" not in scripted.requests[0].headers
+
+
+async def test_who_has_no_key_stays_out(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(scripted.url, gateway_api_keys=KEYS)
+
+    for path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/v1/messages"):
+        response = await gateway.post(path, json=ask(), headers=TOKEN)
+        assert response.status == 401
+        assert (await response.json())["error"]["message"].startswith("this is no key of this gateway")
+    assert (await gateway.get("/v1/models", headers=TOKEN)).status == 401
+    assert (await gateway.get("/health")).status == 200
+    assert scripted.requests == []
+
+
+async def test_a_keys_limits_are_its_own(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    rest = asyncio.Event()
+    scripted.answers = [stream(*HELLO, rest, *END), stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, gateway_api_keys=KEYS)
+
+    async with gateway.post("/v1/messages", json=ask(stream=True), headers=ALICE) as running:
+        too_many = await gateway.post("/v1/messages", json=ask(), headers=ALICE)
+        other = await gateway.post("/v1/messages", json=ask(stream=True), headers=BOB)
+        too_often = await gateway.post("/v1/messages", json=ask(), headers=BOB)
+        rest.set()
+        await running.read()
+
+    assert [response.status for response in (too_many, other, too_often)] == [429, 200, 429]
+    assert too_often.headers["retry-after"] == "60"
+    assert (await too_often.json())["error"]["type"] == "rate_limit_error"
