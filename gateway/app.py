@@ -86,7 +86,7 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Ro
 
 def _publish(gateway: Gateway, row: Row) -> None:
     breaker = gateway.backend.breaker
-    row.set_breaker(breaker.state, breaker.failures)
+    row.set_breaker(breaker.status)
     breaker.on_update = row.set_breaker
     gateway.in_flight.on_change = row.set_streams
 

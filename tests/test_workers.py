@@ -134,7 +134,7 @@ async def test_all_workers_serve_and_health_is_that_of_all(start: Start, scripte
     assert status["streams"] == len(streams) == sum(row["streams"] for row in status["workers"])
     assert [row["pid"] for row in status["workers"]] == list(gateway.workers)
     assert ends == ["message_stop"] * len(streams)
-    breaker = {"state": "disabled", "failures": 0}
+    breaker = {"state": "disabled", "failures": 0, "opened": 0}
     assert after["circuit_breaker"] == breaker
     assert after["workers"] == [
         {"pid": pid, "restarts": 0, "streams": 0, "circuit_breaker": breaker} for pid in gateway.workers

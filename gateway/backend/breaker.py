@@ -8,7 +8,7 @@ time; and a call that its client leaves is neither a success nor a failure.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pybreaker
 
@@ -26,6 +26,14 @@ class BreakerOpen(ApiError):
             "the backend failed several times in a row and is left alone for a moment; try again shortly",
             retry_after=max(1, min(60, -int(-seconds // 1))),
         )
+
+
+class BreakerStatus(NamedTuple):
+    """`closed`, `open`, `half-open` or `disabled`; failures in a row; how often it has opened."""
+
+    state: str
+    failures: int
+    opened: int
 
 
 class Permit:
@@ -75,17 +83,18 @@ class Breaker:
     def __init__(
         self, *, enabled: bool, fail_max: int, reset_seconds: float, on_change: StateListener | None = None
     ) -> None:
-        """`on_change` is told of each change as (old state, new state). `on_update`, if set, is told the state and the
-        failures in a row whenever they may have changed.
+        """`on_change` is told of each change as (old state, new state). `on_update`, if set, is told the status
+        whenever it may have changed.
         """
         self.enabled = enabled
-        self.on_update: Callable[[str, int], None] | None = None
+        self.on_update: Callable[[BreakerStatus], None] | None = None
+        self._listener = _Listener(on_change)
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=fail_max,
             reset_timeout=reset_seconds,
             state_storage=self._storage,
-            listeners=[_Listener(on_change)] if on_change else [],
+            listeners=[self._listener],
             throw_new_error_on_trip=False,
         )
         self._trial_runs = False
@@ -99,6 +108,11 @@ class Breaker:
     def failures(self) -> int:
         """Failures in a row."""
         return self._breaker.fail_counter
+
+    @property
+    def status(self) -> BreakerStatus:
+        """All that there is to tell."""
+        return BreakerStatus(self.state, self.failures, self._listener.opened)
 
     def admit(self) -> Permit:
         """A permit for one call. Raises BreakerOpen."""
@@ -138,7 +152,7 @@ class Breaker:
 
     def _tell(self) -> None:
         if self.on_update is not None:
-            self.on_update(self.state, self.failures)
+            self.on_update(self.status)
 
     def _counts(self, *, trial: bool) -> bool:
         """Whether an outcome counts: a trial's does; another's only while closed, for it began before the change."""
@@ -153,14 +167,17 @@ class Breaker:
 
 
 class _Listener(pybreaker.CircuitBreakerListener):
-    """Passes changes of state on."""
+    """Counts changes of state, and passes them on."""
 
-    def __init__(self, on_change: StateListener) -> None:
+    def __init__(self, on_change: StateListener | None) -> None:
         self._on_change = on_change
+        self.opened = 0
 
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002  # pybreaker's signature
         """pybreaker's hook."""
-        self._on_change(old_state.name if old_state else "", new_state.name)
+        self.opened += new_state.name == pybreaker.STATE_OPEN
+        if self._on_change is not None:
+            self._on_change(old_state.name if old_state else "", new_state.name)
 
 
 def _succeed() -> None:

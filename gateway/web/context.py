@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.backend.adapter import Backend
+from gateway.backend.breaker import BreakerStatus
 from gateway.backend.catalogue import Catalogue
 from gateway.tokens.count import TokenCounter
 from gateway.web.documents import DocumentReader
@@ -43,10 +44,9 @@ class Gateway:
         return self.scoreboard.streams if self.scoreboard else self.in_flight.count
 
     @property
-    def breaker(self) -> tuple[str, int]:
-        """The circuit breaker's state and its failures in a row; of several processes, the worst."""
-        breaker = self.backend.breaker
-        return self.scoreboard.breaker if self.scoreboard else (breaker.state, breaker.failures)
+    def breaker(self) -> BreakerStatus:
+        """The circuit breaker's status; of several processes, the worst."""
+        return self.scoreboard.breaker if self.scoreboard else self.backend.breaker.status
 
     def warm_up(self) -> None:
         """Load the vocabulary now, in the background, so that the first request need not wait for it."""

@@ -20,12 +20,17 @@ async def health(request: web.Request) -> web.Response:
             "url": gateway.backend.endpoint.shown,
             "models": len(gateway.catalogue.models) if gateway.catalogue.loaded else None,
         },
-        "circuit_breaker": _shown(gateway.breaker),
+        "circuit_breaker": gateway.breaker._asdict(),
         "streams": gateway.streams,
     }
     if gateway.scoreboard:
         status["workers"] = [
-            {"pid": row.pid, "restarts": row.restarts, "streams": row.streams, "circuit_breaker": _shown(row.breaker)}
+            {
+                "pid": row.pid,
+                "restarts": row.restarts,
+                "streams": row.streams,
+                "circuit_breaker": row.breaker._asdict(),
+            }
             for row in gateway.scoreboard.rows
         ]
     return web.Response(body=msgspec.json.encode(status), content_type="application/json")
@@ -45,11 +50,6 @@ async def ready(request: web.Request) -> web.Response:
     ]
     body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
     return web.Response(status=503 if reasons else 200, body=msgspec.json.encode(body), content_type="application/json")
-
-
-def _shown(breaker: tuple[str, int]) -> dict[str, Any]:
-    state, failures = breaker
-    return {"state": state, "failures": failures}
 
 
 async def hello(_: web.Request) -> web.Response:

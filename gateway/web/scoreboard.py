@@ -8,10 +8,12 @@ import mmap
 import time
 from typing import Final
 
+from gateway.backend.breaker import BreakerStatus
+
 # from the best to the worst
 _STATES: Final = ("disabled", "closed", "half-open", "open")
 _CELL_BYTES: Final = 8
-_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES = range(5)
+_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED = range(6)
 # what one worker writes often is not in the cache line of another
 _ROW_CELLS: Final = 8
 
@@ -40,10 +42,11 @@ class Row:
         """Tell how many streams are open."""
         self._cells[_STREAMS] = streams
 
-    def set_breaker(self, state: str, failures: int) -> None:
-        """Tell the circuit breaker's state and its failures in a row."""
-        self._cells[_STATE] = _STATES.index(state)
-        self._cells[_FAILURES] = failures
+    def set_breaker(self, status: BreakerStatus) -> None:
+        """Tell the circuit breaker's status."""
+        self._cells[_STATE] = _STATES.index(status.state)
+        self._cells[_FAILURES] = status.failures
+        self._cells[_OPENED] = status.opened
 
     @property
     def pid(self) -> int:
@@ -61,9 +64,9 @@ class Row:
         return int(self._cells[_STREAMS])
 
     @property
-    def breaker(self) -> tuple[str, int]:
-        """The circuit breaker's state and its failures in a row."""
-        return _STATES[self._cells[_STATE]], int(self._cells[_FAILURES])
+    def breaker(self) -> BreakerStatus:
+        """The circuit breaker's status."""
+        return BreakerStatus(_STATES[self._cells[_STATE]], int(self._cells[_FAILURES]), int(self._cells[_OPENED]))
 
 
 class Scoreboard:
@@ -89,10 +92,12 @@ class Scoreboard:
         return sum(row.streams for row in self._rows)
 
     @property
-    def breaker(self) -> tuple[str, int]:
-        """The worst of the workers' circuit breakers: its state and its failures in a row."""
-        return max(
-            (row.breaker for row in self.rows),
-            key=lambda breaker: (_STATES.index(breaker[0]), breaker[1]),
-            default=(_STATES[0], 0),
+    def breaker(self) -> BreakerStatus:
+        """The status of the worst of the workers' circuit breakers, and how often all of them have opened."""
+        breakers = [row.breaker for row in self.rows]
+        worst = max(
+            breakers,
+            key=lambda breaker: (_STATES.index(breaker.state), breaker.failures),
+            default=BreakerStatus(_STATES[0], 0, 0),
         )
+        return worst._replace(opened=sum(breaker.opened for breaker in breakers))

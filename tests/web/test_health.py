@@ -4,6 +4,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.app import make_app
+from gateway.backend.breaker import BreakerStatus
 from gateway.settings import load_settings
 from gateway.web.scoreboard import Scoreboard
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, respond, stream
@@ -23,7 +24,7 @@ async def test_it_tells_how_the_gateway_is_without_asking_the_backend(
         "status": "ok",
         "version": __version__,
         "backend": {"url": f"{scripted.url}/v1/chat/completions", "models": 1},
-        "circuit_breaker": {"state": "disabled", "failures": 0},
+        "circuit_breaker": {"state": "disabled", "failures": 0, "opened": 0},
         "streams": 0,
     }
     assert len(scripted.listed) == asked
@@ -47,9 +48,9 @@ async def test_it_shows_the_breaker(scripted: ScriptedBackend, start_gateway: St
         await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
 
     assert states == [
-        {"state": "closed", "failures": 0},
-        {"state": "closed", "failures": 1},
-        {"state": "open", "failures": 2},
+        {"state": "closed", "failures": 0, "opened": 0},
+        {"state": "closed", "failures": 1, "opened": 0},
+        {"state": "open", "failures": 2, "opened": 1},
     ]
 
 
@@ -63,7 +64,7 @@ async def test_one_of_several_workers_answers_for_all(
     board.row(0).begin(pid=100, restarts=0)
     board.row(1).begin(pid=101, restarts=4)
     board.row(1).set_streams(2)
-    board.row(1).set_breaker("open", 5)
+    board.row(1).set_breaker(BreakerStatus("open", 5, 1))
     gateway = await aiohttp_client(make_app(settings, row=board.row(0)))
 
     async def status() -> Any:
@@ -80,13 +81,13 @@ async def test_one_of_several_workers_answers_for_all(
     after = (await status())["workers"][0]
 
     mine = {"pid": 100, "restarts": 0, "streams": 0}
-    assert before == {**mine, "circuit_breaker": {"state": "closed", "failures": 0}}
-    assert failed == {**mine, "circuit_breaker": {"state": "closed", "failures": 1}}
+    assert before == {**mine, "circuit_breaker": {"state": "closed", "failures": 0, "opened": 0}}
+    assert failed == {**mine, "circuit_breaker": {"state": "closed", "failures": 1, "opened": 0}}
     assert during["streams"] == 3
-    assert during["circuit_breaker"] == {"state": "open", "failures": 5}
+    assert during["circuit_breaker"] == {"state": "open", "failures": 5, "opened": 1}
     assert during["workers"] == [
         {**failed, "streams": 1},
-        {"pid": 101, "restarts": 4, "streams": 2, "circuit_breaker": {"state": "open", "failures": 5}},
+        {"pid": 101, "restarts": 4, "streams": 2, "circuit_breaker": {"state": "open", "failures": 5, "opened": 1}},
     ]
     assert after == before
 

@@ -2,6 +2,7 @@ import multiprocessing
 
 import pytest
 
+from gateway.backend.breaker import BreakerStatus
 from gateway.web.scoreboard import Row, Scoreboard
 
 
@@ -10,17 +11,17 @@ def test_nobody_is_in_a_new_table() -> None:
 
     assert board.rows == []
     assert board.streams == 0
-    assert board.breaker == ("disabled", 0)
+    assert board.breaker == ("disabled", 0, 0)
 
 
 def test_a_row_tells_what_its_worker_wrote() -> None:
     board = Scoreboard(2)
     board.row(1).begin(pid=42, restarts=3)
     board.row(1).set_streams(5)
-    board.row(1).set_breaker("half-open", 7)
+    board.row(1).set_breaker(BreakerStatus("half-open", 7, 2))
 
     (row,) = board.rows
-    assert (row.pid, row.restarts, row.streams, row.breaker) == (42, 3, 5, ("half-open", 7))
+    assert (row.pid, row.restarts, row.streams, row.breaker) == (42, 3, 5, ("half-open", 7, 2))
 
 
 def test_streams_add_up_over_all_workers() -> None:
@@ -39,13 +40,13 @@ def test_what_a_dead_worker_had_open_no_longer_counts(leave: object) -> None:
     for row in (board.row(0), board.row(1)):
         row.begin(pid=1, restarts=0)
         row.set_streams(3)
-        row.set_breaker("closed", 0)
-    board.row(0).set_breaker("open", 5)
+        row.set_breaker(BreakerStatus("closed", 0, 1))
+    board.row(0).set_breaker(BreakerStatus("open", 5, 3))
 
     leave(board.row(0))
 
     assert board.streams == 3
-    assert board.breaker == ("closed", 0)
+    assert board.breaker == ("closed", 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +63,9 @@ def test_the_worst_breaker_stands_for_all(breakers: list[tuple[str, int]], worst
     board = Scoreboard(len(breakers))
     for number, breaker in enumerate(breakers):
         board.row(number).begin(pid=number + 1, restarts=0)
-        board.row(number).set_breaker(*breaker)
+        board.row(number).set_breaker(BreakerStatus(*breaker, opened=number))
 
-    assert board.breaker == worst
+    assert board.breaker == (*worst, 1)
 
 
 def test_other_processes_see_it() -> None:
