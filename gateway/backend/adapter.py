@@ -71,7 +71,7 @@ class Backend:
             trace_configs=[_trace()],
         )
 
-    async def chat(self, body: bytes, *, token: str, stream: bool) -> Call:
+    async def chat(self, body: bytes | bytearray, *, token: str, stream: bool) -> Call:
         """Send a request, again where that is safe, and give its answer, to be used with `async with`.
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
@@ -131,7 +131,9 @@ class Backend:
             return {}
         return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
 
-    async def _guarded(self, body: bytes, headers: dict[str, str], permit: Permit) -> aiohttp.ClientResponse:
+    async def _guarded(
+        self, body: bytes | bytearray, headers: dict[str, str], permit: Permit
+    ) -> aiohttp.ClientResponse:
         """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""
         try:
             response = await self._post(body, headers)
@@ -148,7 +150,7 @@ class Backend:
             permit.abandoned()
             raise
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, body: bytes | bytearray, headers: dict[str, str]) -> aiohttp.ClientResponse:
         """The response's head. Redirects are not followed: the token is for this host only. Raises BackendFault.
 
         A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent

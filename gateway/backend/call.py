@@ -26,7 +26,7 @@ class JSONBody(aiohttp.Payload):
     `stuck_after`: how many seconds the backend may take for a slice. `written` tells that it may have all of it.
     """
 
-    def __init__(self, value: bytes, stuck_after: float) -> None:
+    def __init__(self, value: bytes | bytearray, stuck_after: float) -> None:
         super().__init__(value, content_type="application/json")
         self._size = len(value)
         self._stuck_after = stuck_after

@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Raw
 
 from gateway.anthropic.request import MessagesRequest, decode_request
 from gateway.anthropic.writer import Finish
@@ -31,6 +30,7 @@ _CHARACTERS_PER_TOKEN: Final = 4
 # a backend that refuses one field may refuse the next
 _MOST_REMEDIES: Final = 4
 
+_encode_into = msgspec.json.Encoder().encode_into
 _Result = TypeVar("_Result")
 
 
@@ -47,7 +47,7 @@ class Turn:
     documents: Documents
     chat: ChatRequest = field(init=False)
     # the chat request as it is sent
-    body: bytes = field(init=False)
+    body: bytearray = field(init=False)
     # estimated input
     tokens: asyncio.Future[int] = field(init=False)
 
@@ -88,7 +88,7 @@ class Turn:
         self.exchange.usage = finish.usage
         self.exchange.stop_reason = finish.stop_reason
 
-    def _translated(self) -> tuple[ChatRequest, bytes]:
+    def _translated(self) -> tuple[ChatRequest, bytearray]:
         chat = translate_request(
             self.request,
             self.profile,
@@ -96,9 +96,11 @@ class Turn:
             documents=self.documents,
             context_window=self.model.context_window,
         )
-        # each on its own: within one call of the encoder, nothing else would run
-        messages = [Raw(msgspec.json.encode(message)) for message in chat["messages"]]
-        return chat, msgspec.json.encode({**chat, "messages": messages})
+        # about as large as what came: growing with many megabytes takes the encoder three times as long, and nothing
+        # else runs meanwhile
+        body = bytearray(self.size)
+        _encode_into(chat, body)
+        return chat, body
 
     async def _send(self) -> Call:
         stream = bool(self.request.stream)

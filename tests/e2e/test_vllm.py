@@ -163,10 +163,10 @@ async def metric(vllm: str, name: str, **labels: str) -> float:
             id="a stop string",
         ),
         pytest.param(
-            say("One two STOP three", stop_sequences=["a b", "c d", "e f", "STOP", "fifth"]),
+            say("One two STOP three", stop_sequences=["a b", "c d", "e f", "STOP"]),
             [("text", "One two ")],
             ("stop_sequence", "STOP"),
-            id="a stop string of five, of which it takes four",
+            id="a stop string of four",
         ),
         pytest.param(
             say("no way", output_config={"format": {"type": "json_schema", "schema": {"enum": ["yes"]}}}),
@@ -187,6 +187,11 @@ async def test_an_answer_streamed_and_whole(
     assert all(message.usage.output_tokens > 0 for message in messages)
     ids = [block.id for message in messages for block in message.content if block.type == "tool_use"]
     assert len(set(ids)) == len(ids)
+
+
+async def test_more_stop_strings_than_it_takes_are_refused(client: anthropic.AsyncAnthropic) -> None:
+    with pytest.raises(anthropic.BadRequestError, match="stop_sequences: this backend takes 4 at most, not 5"):
+        await client.messages.create(**say("One two", stop_sequences=["a", "b", "c", "d", "e"]))
 
 
 async def test_an_answer_that_is_cut(client: anthropic.AsyncAnthropic) -> None:
