@@ -34,6 +34,9 @@ class StreamStateError(Exception):
 class State(Enum):
     """Where a stream is."""
 
+    # members are looked up with every event; Enum's own hash is a Python function
+    __hash__ = object.__hash__
+
     START = auto()
     BETWEEN_BLOCKS = auto()
     IN_TEXT = auto()
@@ -46,6 +49,8 @@ class State(Enum):
 
 class Event(Enum):
     """What can be written."""
+
+    __hash__ = object.__hash__
 
     MESSAGE_START = auto()
     PING = auto()
@@ -217,6 +222,14 @@ class StreamWriter:
         """Add to the open tool_use block's input."""
         self._to(Event.INPUT_JSON_DELTA)
         self._frames.append(self._delta_head + _json(partial_json) + b"}}\n\n")
+
+    def copy(self, event: Event, contents: bytes) -> None:
+        """Write a delta of the open block for each line of `contents`: a JSON string without its quotes."""
+        self._to(event)
+        head = self._delta_head
+        if b"\n" in contents:
+            contents = contents.replace(b"\n", b'"}}\n\n%b"' % head)
+        self._frames.append(b'%b"%b"}}\n\n' % (head, contents))
 
     def end_block(self) -> None:
         """Close the open block."""

@@ -1,6 +1,7 @@
 """One call to the backend: its request's body on the way out, its answer on the way in."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,6 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from gateway.backend.breaker import Permit
 from gateway.backend.silence import SilenceWatch
+from gateway.backend.tap import Tap
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
 
 # of an error's body; more than any message needs
@@ -23,7 +25,8 @@ log = structlog.get_logger(__name__)
 class JSONBody(aiohttp.Payload):
     """A request's body, written in slices: one of many megabytes must not go to the socket in one piece.
 
-    `stuck_after`: how many seconds the backend may take for a slice. `written` tells that it may have all of it.
+    `stuck_after`: how many seconds the backend may take for a slice. `written` tells that it may have all of it. A body
+    that is to go no further must be abandoned: a connection that is closed waits until what it has gathered is taken.
     """
 
     def __init__(self, value: bytes | bytearray, stuck_after: float) -> None:
@@ -32,6 +35,7 @@ class JSONBody(aiohttp.Payload):
         self._stuck_after = stuck_after
         self.written = False
         self.stuck = False
+        self._transport: asyncio.Transport | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text."""
@@ -40,6 +44,7 @@ class JSONBody(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write the whole body. Raises TimeoutError."""
         view = memoryview(self._value)
+        self._transport = getattr(writer, "transport", None)
         for start in range(0, len(view), _SLICE_BYTES):
             try:
                 async with asyncio.timeout(self._stuck_after):
@@ -49,6 +54,11 @@ class JSONBody(aiohttp.Payload):
                 raise
         self.written = True
 
+    def abandon(self) -> None:
+        """Drop the connection, and what of the body has not gone out."""
+        if self._transport is not None:
+            self._transport.abort()
+
 
 class Call:
     """A call whose answer has begun; `read` gives the bytes. To be used with `async with`.
@@ -57,7 +67,7 @@ class Call:
     hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
     """
 
-    __slots__ = ("_permit", "_response", "_watch", "_where", "retries", "waits_since")
+    __slots__ = ("_permit", "_response", "_tap", "_watch", "_where", "retries", "waits_since")
 
     def __init__(
         self, response: aiohttp.ClientResponse, permit: Permit, watch: SilenceWatch, *, where: str, retries: int
@@ -69,15 +79,21 @@ class Call:
         self._where = where
         self.retries = retries
         self.waits_since: float | None = None
+        self._tap: Tap | None = None
 
     async def __aenter__(self) -> Self:
         self._watch.add(self)
+        connection, content = self._response.connection, self._response.content
+        if connection is not None and connection.transport is not None and not content.is_eof():
+            self._tap = Tap(connection.transport, content)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watch.discard(self)
+        if self._tap is not None:
+            self._tap.remove()
         # a response that was read to its end has given its connection back already, and close() does nothing
         self._response.close()
         if error is None:
@@ -95,6 +111,8 @@ class Call:
     def give_up(self) -> None:
         """End a read that waits."""
         self._response.content.set_exception(TimeoutError())
+        if self._tap is not None and self._tap.tell is not None:
+            self._tap.tell()
 
     async def read(self) -> bytes:
         """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
@@ -110,6 +128,39 @@ class Call:
             self.waits_since = None
         self._permit.progressed()
         return data
+
+    async def relay(self, take: Callable[[bytes], bool]) -> None:
+        """Give the bytes to `take` as soon as each read of the connection has brought some.
+
+        Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
+        Raises what `take` raises. `take` must not block.
+        """
+        tap, content, loop = self._tap, self._response.content, asyncio.get_running_loop()
+        if tap is None or content.is_eof():
+            return
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def tell() -> None:
+            try:
+                goes_on = content.exception() is None
+                if goes_on and (data := content.read_nowait()):
+                    self.waits_since = loop.time()
+                    goes_on = take(data)
+                if goes_on and not content.is_eof():
+                    return
+                ended.set_result(None)
+            except Exception as error:  # noqa: BLE001  # raised below, in the task that waits
+                ended.set_exception(error)
+            tap.tell = None
+
+        self.waits_since = loop.time()
+        tap.tell = tell
+        try:
+            # what came before
+            tell()
+            await ended
+        finally:
+            self.waits_since = tap.tell = None
 
     async def read_all(self) -> bytes:
         """The whole answer. Raises BackendFault."""
@@ -131,7 +182,8 @@ class Call:
 async def refusal(response: aiohttp.ClientResponse) -> BackendFault:
     """What an answer other than 200 tells."""
     if 300 <= response.status < 400:
-        target = response.headers.get("location", "nowhere")[:200]
+        # a query that was BACKEND_URL's comes back in it
+        target = response.headers.get("location", "nowhere").partition("?")[0][:200]
         return BackendFault(
             502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
         )

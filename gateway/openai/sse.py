@@ -30,6 +30,11 @@ class SSEDecoder:
         self._event = b""
         self._data: list[bytes] = []
 
+    @property
+    def idle(self) -> bool:
+        """Whether what was fed ended with an event's end."""
+        return not (self._open_line or self._data or self._event or self._after_cr or self._at_start)
+
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes, in order; those without data are left out, as browsers do."""
         if self._after_cr and data:

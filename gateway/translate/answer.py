@@ -11,8 +11,10 @@ from gateway.openai.chunk import Chunk, MalformedChunk, decode_chunk
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
 from gateway.translate.errors import fault_in_answer, malformed
 from gateway.translate.reducer import Reducer
+from gateway.translate.shortcut import Shortcut
 
 _DONE: Final = b"[DONE]"
+_EVENT_END: Final = b"\n\n"
 # what a stream begins with, and JSON does not
 _EVENTS: Final = (b"data:", b"event:", b":")
 # what reading and reducing a chunk raise when the backend wrote no chunk, or one that is nested without end
@@ -24,7 +26,7 @@ class StreamTranslator:
     has no content yet may go on from an answer that failed.
     """
 
-    __slots__ = ("_decoder", "_done", "_reducer", "writer")
+    __slots__ = ("_between", "_decoder", "_done", "_reducer", "_shortcut", "writer")
 
     def __init__(
         self,
@@ -32,10 +34,14 @@ class StreamTranslator:
         *,
         names: Mapping[str, str] | None = None,
         stop_sequences: Sequence[str] = (),
+        shortcut: bool = True,
     ) -> None:
+        """Without the shortcut every event goes the long way; what comes out is the same."""
         self.writer = writer or StreamWriter()
         self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
+        self._shortcut = Shortcut(self._reducer, self.writer, used=shortcut)
         self._decoder = SSEDecoder()
+        self._between = False  # what came so far ended with an event's end
         self._done = False
 
     @property
@@ -53,12 +59,34 @@ class StreamTranslator:
 
         Raises BackendFault; the frames of what came before the fault are with the writer all the same.
         """
-        if self._done:
+        if self._done or (self._between and self._shortcut.copy_one(data)):
             return
         try:
-            self._done = _reduce_events(self._reducer, self._decoder.feed(data))
+            if self._shortcut.curious:
+                self._feed_parts(data)
+            else:
+                self._feed_long_way(data)
         except _UNREADABLE as error:
             raise malformed(str(error)) from None
+
+    def _feed_parts(self, data: bytes) -> None:
+        """Runs of known events by the shortcut, what is between them the long way."""
+        start, length = 0, len(data)
+        while start < length and not self._done:
+            end = self._shortcut.copy(data, start) if self._between else start
+            if end == start:
+                # the rest of an event that has begun, or the next one
+                end = data.find(_EVENT_END, start) + len(_EVENT_END)
+                end = end if end >= len(_EVENT_END) else length
+                self._feed_long_way(data[start:end])
+            start = end
+
+    def _feed_long_way(self, data: bytes) -> None:
+        was_between = self._between
+        self._done = _reduce_events(self._reducer, self._decoder.feed(data))
+        self._between = self._decoder.idle
+        if was_between and self._between and not self._done and self._shortcut.curious:
+            self._shortcut.learn(data)
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""

@@ -95,6 +95,20 @@ class Reducer:
         """Whether the backend has said how the answer ends; usage, and little else, may follow."""
         return self._finish_reason is not None
 
+    def takes(self, kind: str, index: object) -> bool:
+        """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would do no
+        more than go out.
+        """
+        return self._tools.takes(index) if kind == "arguments" else self._open == kind
+
+    def copied(self, kind: str, text: str | bytes) -> None:
+        """Such deltas with this text, or its ASCII, went out by another way."""
+        self._characters += len(text)
+        if kind == "arguments":
+            self._tools.copied(text if isinstance(text, str) else text.decode())
+        elif kind == "thinking":
+            self._blanks = ""
+
     def end(self, *, estimated_input: int, marked: bool) -> Finish:
         """The answer is over: close what is open and write the end.
 

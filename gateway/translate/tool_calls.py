@@ -77,6 +77,12 @@ class _Call:
         if piece.arguments and not self.done:
             self._take_arguments(piece.arguments)
 
+    def take_sent(self, text: str) -> None:
+        """Add arguments that have gone out."""
+        self.arguments.append(text)
+        self.sent += 1
+        self._whole = None
+
     def ends_before(self, piece: _Piece) -> bool:
         """Whether `piece`, which by its index, its id or its place could belong to this call, opens the next one.
 
@@ -167,6 +173,17 @@ class ToolCalls:
         call.take(piece)
         self._advance(call)
         return len(piece.arguments)
+
+    def takes(self, index: object) -> bool:
+        """Whether more arguments for the call with this index would do no more than go out."""
+        if not self._queue or not isinstance(index, int):
+            return False
+        call = self._queue[0]
+        return call.started and not call.next_name and call is self._last is self._known.get(index)
+
+    def copied(self, text: str) -> None:
+        """Arguments, for which `takes` holds, went out by another way."""
+        self._queue[0].take_sent(text)
 
     def settle(self) -> bool:
         """Something else than a call follows: end the calls that are whole. Returns whether none is open."""

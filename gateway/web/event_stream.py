@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
@@ -17,6 +17,10 @@ _HEADERS: Final = {
     # nginx and its kin would gather events otherwise
     "X-Accel-Buffering": "no",
 }
+
+
+# bytes that may wait for a client before it counts as slow
+_MOST_UNSENT: Final = 64 * 1024
 
 
 class EventStream:
@@ -40,6 +44,8 @@ class EventStream:
         self._writer = writer
         self._start = start
         self._response: web.StreamResponse | None = None
+        # the response has begun, and its body goes out in HTTP/1.1's chunks
+        self._chunked = False
         self._loop = asyncio.get_running_loop()
         # of the last write, and of the last event that every client counts
         self._wrote = self._counted = self._loop.time()
@@ -59,6 +65,28 @@ class EventStream:
         if frames := self._writer.take():
             self._counted = self._loop.time()
             await self._write(frames)
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the client has the response open and takes what it is sent; only then may `write_now` be called."""
+        transport = self._request.transport
+        return (
+            self._chunked
+            and transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() <= _MOST_UNSENT
+        )
+
+    def write_now(self) -> bool:
+        """Write what has gathered, if anything has, without waiting. Returns whether the client still keeps up."""
+        transport = self._request.transport
+        if transport is None:
+            return False
+        if frames := self._writer.take():
+            self._wrote = self._counted = self._loop.time()
+            self._exchange.event_sent(len(frames))
+            transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
+        return self.keeps_up
 
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly."""
@@ -126,3 +154,4 @@ class EventStream:
         self._wrote = self._loop.time()
         self._exchange.event_sent(len(frames))
         await response.write(frames)
+        self._chunked = self._request.version >= HttpVersion11

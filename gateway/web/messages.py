@@ -79,11 +79,18 @@ async def _stream(request: web.Request, turn: Turn) -> web.StreamResponse:
     except (Exception, asyncio.CancelledError) as error:
         if not stream.opened:
             raise
-        answer = as_api_error(request, error)
-        record(turn.exchange, answer)
-        return await stream.fail(answer)
+        return await _fail(request, stream, error)
     finally:
         forget()
+
+
+async def _fail(request: web.Request, stream: EventStream, error: BaseException) -> web.StreamResponse:
+    """End a stream with an error. A function of its own: with a variable for what the client gets to know, the handler
+    above would hold the error, and that the handler's frame, until the next garbage collection.
+    """
+    answer = as_api_error(request, error)
+    record(request[EXCHANGE], answer)
+    return await stream.fail(answer)
 
 
 async def _answer(turn: Turn, stream: EventStream, writer: StreamWriter, *, again: bool) -> web.StreamResponse:
@@ -97,7 +104,7 @@ async def _answer(turn: Turn, stream: EventStream, writer: StreamWriter, *, agai
         async with call:
             await turn.tokens
             stream.start()
-            await _pump(call, translator, stream)
+            await _pump(turn, call, translator, stream)
             turn.finished(translator.end(estimated_input=turn.rough_tokens))
             response = await stream.end()
             await call.drain(_DRAIN_SECONDS)
@@ -120,15 +127,27 @@ async def _read_on(call: Call, translator: StreamTranslator) -> bytes:
         return b""
 
 
-async def _pump(call: Call, translator: StreamTranslator, stream: EventStream) -> None:
+async def _pump(turn: Turn, call: Call, translator: StreamTranslator, stream: EventStream) -> None:
     """The backend's bytes to the client, until the backend has said all."""
     if not call.is_stream:
         translator.feed_json(await call.read_all())
         return
     writer = translator.writer
+
+    def take(data: bytes) -> bool:
+        try:
+            translator.feed(data)
+        finally:
+            keeps_up = stream.write_now()
+        return keeps_up and not translator.finished
+
     while not translator.done and (data := await _read_on(call, translator)):
         try:
             translator.feed(data)
         finally:
             if writer.has_content or stream.opened:
                 await stream.flush()
+        if writer.has_content:
+            turn.release()
+            if stream.keeps_up and not translator.finished:
+                await call.relay(take)

@@ -1,0 +1,198 @@
+"""Events that differ only in a piece of text, translated by copying that text.
+
+Nearly all events of a stream are alike but for one JSON string: the delta of text, of thinking or of a call's
+arguments. From one of them, translated the long way, the bytes before and behind that string are learnt; from then on,
+whole runs of such events become Anthropic's by exchanging these bytes. What comes out is what the long way would have
+written, byte for byte, because
+
+- an event is learnt only if it says nothing else, and if another string in its place decodes to the same chunk but for
+  that string: so the bytes around it mean the same whatever stands in it;
+- between them, only JSON string content is taken that the long way would write as it stands: no quote, no control
+  character, no escape but the short ones; `\\u` escapes are written as the long way would write them, and a text that
+  is no UTF-8, or empty, goes the long way;
+- the reducer is asked whether such a delta would, at this point, do no more than go out.
+"""
+
+import re
+from typing import Final, Literal
+
+import msgspec
+from msgspec import structs
+
+from gateway.anthropic.stream import Event, StreamWriter
+from gateway.openai.chunk import Choice, Chunk, Delta, Function, MalformedChunk, ToolCall, decode_chunk
+from gateway.translate.reducer import Reducer
+
+Kind = Literal["text", "thinking", "arguments"]
+
+_json = msgspec.json.encode
+_decode_text = msgspec.json.Decoder(str).decode
+
+_EVENTS: Final = {
+    "text": Event.TEXT_DELTA,
+    "thinking": Event.THINKING_DELTA,
+    "arguments": Event.INPUT_JSON_DELTA,
+}
+_PLAIN: Final = rb'[^"\\\x00-\x1f]'
+_SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
+# strings' contents, parted by line ends, which cannot stand in them
+_COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
+_CONTENT: Final = rb"%b*+(?:(?:%b|\\u[0-9a-fA-F]{4})%b*+)*+" % (_PLAIN, _SHORT_ESCAPE, _PLAIN)
+_ASCII: Final = re.compile(rb"[ !#-\[\]-~]*+(?:%b[ !#-\[\]-~]*+)*+" % _SHORT_ESCAPE)
+_ESCAPES: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|[^u])")
+_PROBE: Final = "probe"
+_END: Final = b"\n\n"
+# a backend whose events are never alike costs a look at this many
+_MOST_MISSES: Final = 32
+
+
+class Shortcut:
+    """Copies what it knows; the rest is for the long way, from which it learns."""
+
+    __slots__ = ("_between", "_head", "_index", "_kind", "_misses", "_reducer", "_run", "_tail", "_writer")
+
+    def __init__(self, reducer: Reducer, writer: StreamWriter, *, used: bool = True) -> None:
+        self._reducer = reducer
+        self._writer = writer
+        self._kind: Kind = "text"
+        self._index: object = None
+        self._head = self._tail = self._between = b""
+        self._run: re.Pattern[bytes] | None = None  # made when it is first needed
+        self._misses = 0 if used else _MOST_MISSES
+
+    @property
+    def curious(self) -> bool:
+        """Whether another event is worth a look."""
+        return self._misses < _MOST_MISSES
+
+    def copy_one(self, data: bytes) -> bool:
+        """Translate `data` if it is one known event with ASCII text, the most common case; else do nothing."""
+        head, tail = self._head, self._tail
+        if not (head and data.startswith(head) and data.endswith(tail)):
+            return False
+        content = data[len(head) : -len(tail)]
+        if not content or _ASCII.fullmatch(content) is None or not self._reducer.takes(self._kind, self._index):
+            return False
+        self._reducer.copied(self._kind, _decode_text(b'"%b"' % content) if b"\\" in content else content)
+        self._writer.copy(_EVENTS[self._kind], content)
+        self._misses = 0
+        return True
+
+    def copy(self, data: bytes, start: int) -> int:
+        """Translate the run of known events at `start`. Returns where it ends; `start` if there is none."""
+        if not self._head or not data.startswith(self._head, start) or not self._reducer.takes(self._kind, self._index):
+            return start
+        end = data.rfind(self._tail, start) + len(self._tail)
+        if end <= start + len(self._head) + len(self._tail) or not self._copy(data[start:end]):
+            # not all of it is one run
+            end = self._end_of_run(data, start)
+            if end == start or not self._copy(data[start:end]):
+                return start
+        self._misses = 0
+        return end
+
+    def learn(self, event: bytes) -> None:
+        """Take an event that the long way has just translated as the pattern of others, if it is of that kind."""
+        self._misses += 1
+        if not event.startswith(b"data:") or event.count(b"\n") != len(_END) or not event.endswith(_END):
+            return
+        chunk = _decode(event)
+        found = _only_text(chunk) if chunk is not None else None
+        if chunk is None or found is None:
+            return
+        kind, index, text = found
+        quoted = _json(text)
+        if event.count(quoted) != 1:
+            return
+        at = event.find(quoted)
+        head, tail = event[: at + 1], event[at + len(quoted) - 1 :]
+        if _decode(head + _PROBE.encode() + tail) == _with_text(chunk, kind, _PROBE):
+            self._kind, self._index, self._head, self._tail = kind, index, head, tail
+            self._between = tail + head
+            self._run = None
+
+    def _end_of_run(self, data: bytes, start: int) -> int:
+        if self._run is None:
+            event = b"%b%b%b" % (re.escape(self._head), _CONTENT, re.escape(self._tail))
+            self._run = re.compile(rb"(?:%b)*+" % event)
+        match = self._run.match(data, start)
+        return match.end() if match is not None else start
+
+    def _copy(self, run: bytes) -> bool:
+        """Write what a run of events says. Returns False, and writes nothing, if it is not that."""
+        before, behind = len(self._head), len(_END) - len(self._tail)
+        if run.find(_END) == len(run) - len(_END):
+            contents = [run[before : -len(self._tail)]]
+        else:
+            contents = [event[before:behind] for event in run[: -len(_END)].split(_END)]
+            if self._between.join(contents) != run[before : -len(self._tail)]:
+                return False
+        flat = b"\n".join(contents)
+        if b"\\u" in flat:
+            try:
+                flat = _ESCAPES.sub(_as_written, flat)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return False
+        parts = len(contents) - 1
+        if flat.count(b"\n") != parts or b"" in contents or _COPIED.fullmatch(flat) is None:
+            return False
+        try:
+            text = _decode_text(b'"%b"' % flat.replace(b"\n", b""))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        self._reducer.copied(self._kind, text)
+        self._writer.copy(_EVENTS[self._kind], flat)
+        return True
+
+
+def _decode(event: bytes) -> Chunk | None:
+    try:
+        return decode_chunk(event.removeprefix(b"data:").strip())
+    except MalformedChunk:
+        return None
+
+
+def _only_text(chunk: Chunk) -> tuple[Kind, object, str] | None:
+    """The piece of text that is all a chunk says: its kind, the index of its call, and the text."""
+    choices = chunk.choices or []
+    if chunk.is_error or chunk.usage is not None or chunk.x_groq is not None or len(choices) != 1:
+        return None
+    choice = choices[0]
+    delta = choice.delta
+    if delta is None or choice.message is not None or choice.index not in (0, None, "0"):
+        return None
+    if choice.finish_reason or choice.usage is not None or choice.stop_reason or choice.matched_stop:
+        return None
+    match [(name, value) for name, value in structs.asdict(delta).items() if value]:
+        case [("content", str(text))]:
+            return "text", None, text
+        case [("reasoning_content" | "reasoning", str(text))]:
+            return "thinking", None, text
+        case [
+            (
+                "tool_calls",
+                [ToolCall(index=int(index), id=None | "", function=Function(name=None | "") as function) as call],
+            )
+        ]:
+            if isinstance(text := function.arguments, str) and text and not call.extra_content:
+                return "arguments", index, text
+    return None
+
+
+def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
+    """The chunk, which `_only_text` knows, with another text."""
+    delta = (chunk.choices or [Choice()])[0].delta or Delta()
+    if kind == "text":
+        delta.content = text
+    elif kind == "thinking":
+        setattr(delta, "reasoning_content" if delta.reasoning_content else "reasoning", text)
+    else:
+        function = (delta.tool_calls or [ToolCall()])[0].function or Function()
+        function.arguments = text
+    return chunk
+
+
+def _as_written(escape: re.Match[bytes]) -> bytes:
+    """An escape as the encoder writes that character. Raises DecodeError for half a surrogate pair."""
+    found = escape[0]
+    return _json(_decode_text(b'"%b"' % found))[1:-1] if found[1:2] == b"u" else found
