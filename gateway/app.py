@@ -49,6 +49,7 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Ro
     async def run(app: web.Application) -> AsyncIterator[None]:
         backend = _make_backend(settings)
         counting = ThreadPoolExecutor(1, thread_name_prefix="counting")
+        large = ThreadPoolExecutor(1, thread_name_prefix="large requests")
         gateway = app[GATEWAY] = Gateway(
             version=__version__,
             started=row.board.started if row else time.monotonic(),
@@ -56,6 +57,7 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Ro
             catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
             counter=TokenCounter(),
             counting=counting,
+            large=large,
             documents=DocumentReader(),
             keys=keys,
             stopping=asyncio.Event(),
@@ -72,7 +74,8 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Ro
         await gateway.keep_alive.stop()
         await gateway.catalogue.stop()
         gateway.documents.close()
-        counting.shutdown(wait=False, cancel_futures=True)
+        for executor in (counting, large):
+            executor.shutdown(wait=False, cancel_futures=True)
         await backend.close()
 
     async def drain(app: web.Application) -> None:

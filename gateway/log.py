@@ -22,11 +22,14 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
-    renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)]
-        if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
-    )
+    renderers: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        *(
+            (_escape, structlog.dev.ConsoleRenderer(colors=stream.isatty()))
+            if console
+            else (structlog.processors.JSONRenderer(serializer=_to_json),)
+        ),
+    ]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -42,6 +45,18 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _escape(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    r"""Show what a terminal would obey, or would hide, as `\x1b`: strangers choose paths and names."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n\t" if name == "exception" else ""
+            line[name] = "".join(
+                character if character.isprintable() or character in kept else repr(character)[1:-1]
+                for character in value
+            )
+    return line
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> str:

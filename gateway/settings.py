@@ -230,7 +230,7 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             try:
                 values[setting.name] = parse(given)
             except ValueError as error:
-                shown = "…" if setting.metadata["secret"] else given
+                shown = "…" if setting.metadata["secret"] or "@" in given else given
                 raise SettingsError(f"{name}={shown}: {error}") from None
     settings = Settings(**values)
     _refuse_open_door(settings)

@@ -80,6 +80,56 @@ def test_a_traceback_shows_no_values(form: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        pytest.param("/v1/a\x1b[31m", r"/v1/a\x1b[31m", id="a colour"),
+        pytest.param("/v1/a\x07\x00\x7f", r"/v1/a\x07\x00\x7f", id="bell, NUL, delete"),
+        pytest.param("/v1/a\x9b2J", r"/v1/a\x9b2J", id="a command in one character"),
+        pytest.param("/v1/a\r\n12:00:00 [info]", r"/v1/a\r\n12:00:00 [info]", id="a line of its own"),
+        pytest.param("/v1/\u202egnp.exe\u2028", r"/v1/\u202egnp.exe\u2028", id="the other direction"),
+        pytest.param("/v1/\ud800", r"/v1/\ud800", id="half a character"),
+        pytest.param("/v1/é 中 😀", "/v1/é 中 😀", id="other languages stay"),
+    ],
+)
+@pytest.mark.parametrize("by", ["a value", "the event", "a library", "a traceback"])
+def test_strangers_cannot_command_the_terminal(by: str, sent: str, shown: str) -> None:
+    out = io.StringIO()
+    configure_logging("info", "console", stream=out)
+
+    if by == "a value":
+        structlog.get_logger().info("request", path=sent)
+    elif by == "the event":
+        structlog.get_logger().info(sent)
+    elif by == "a library":
+        logging.getLogger("aiohttp.server").error("%s", sent)
+    else:
+        structlog.get_logger().error("internal error", exc_info=ValueError(sent))
+        # which has lines of its own anyway
+        shown = shown.replace(r"\n", "\n")
+
+    written = out.getvalue()
+    assert shown in written.replace("\\\\", "\\")
+    assert written.replace("\n", "").isprintable()
+    if by != "a traceback":
+        assert written.count("\n") == 1
+
+
+def test_a_traceback_keeps_its_lines_on_the_console() -> None:
+    out = io.StringIO()
+    configure_logging("info", "console", stream=out)
+
+    try:
+        raise RuntimeError("one\n\ttwo")
+    except RuntimeError:
+        structlog.get_logger().exception("internal error")
+
+    lines = out.getvalue().splitlines()
+    assert "internal error" in lines[0]
+    assert lines[1] == "Traceback (most recent call last):"
+    assert lines[-2:] == ["RuntimeError: one", "\ttwo"]
+
+
 def test_libraries_log_in_the_same_form() -> None:
     out = io.StringIO()
     configure_logging("info", "json", stream=out)

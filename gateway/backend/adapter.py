@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
@@ -20,6 +21,7 @@ from gateway.openai.profile import GENERIC
 from gateway.translate.errors import BackendFault, fault_from_response
 
 _LIST_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 2.0
 # Idle connections are closed before the server does it, which could cut a request short: servers on the user's own
 # machines wait 5 s (llama.cpp, uvicorn); hosted ones a minute or more, and a new connection to them costs more.
 _IDLE_SECONDS: Final = {"http": 4.0, "https": 30.0}
@@ -112,7 +114,7 @@ class Backend:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error, _Connection(), None) from None
         if response.status == 404:
-            raise BackendFault(404, f"the backend has no model list at {self.endpoint.models}", counts=False)
+            raise BackendFault(404, f"the backend has no model list at {self.endpoint.models_shown}", counts=False)
         if response.status != 200:
             raise fault_from_response(response.status, response.headers, body)
         try:
@@ -123,7 +125,10 @@ class Backend:
     async def close(self) -> None:
         """Close all connections."""
         await self._watch.stop()
-        await self._session.close()
+        # waits for connections that have something to send still
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._session.close()
 
     def _authorization(self, token: str) -> dict[str, str]:
         key = self._key or token
@@ -168,7 +173,11 @@ class Backend:
                         allow_redirects=False,
                         trace_request_ctx=connection,
                     )
+            except asyncio.CancelledError:
+                data.abandon()
+                raise
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                data.abandon()
                 closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
                 if not (closed and connection.reused):
                     raise self._unreachable(error, connection, data) from None

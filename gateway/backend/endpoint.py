@@ -12,11 +12,12 @@ _VERSIONED: Final = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
 
 
 class Endpoint(Struct, frozen=True):
-    """Where chat completions and the model list are. `shown` is for logs and `/health`: no user, password or query."""
+    """Where chat completions and the model list are. `shown` and `models_shown` are for logs and errors: no query."""
 
     chat: URL
     models: URL
     shown: str
+    models_shown: str
 
     @property
     def host(self) -> str:
@@ -36,10 +37,14 @@ def parse_endpoint(value: str) -> Endpoint:
         raise ValueError(f"not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host or port is None:
         raise ValueError("must be an http:// or https:// URL such as http://127.0.0.1:8000/v1/chat/completions")
+    if url.user or url.password:
+        raise ValueError("must hold no user and password: a key goes into BACKEND_API_KEY, or comes from the client")
     path = url.path.rstrip("/")
     base = path.removesuffix(_CHAT)
     if base == path and not _VERSIONED.search(path):
         base = f"{path}/v1"
     chat = url.with_path(base + _CHAT, keep_query=True)
-    shown = chat.with_user(None).with_query(None)
-    return Endpoint(chat=chat, models=url.with_path(f"{base}/models", keep_query=True), shown=str(shown))
+    models = url.with_path(f"{base}/models", keep_query=True)
+    return Endpoint(
+        chat=chat, models=models, shown=str(chat.with_query(None)), models_shown=str(models.with_query(None))
+    )

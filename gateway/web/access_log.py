@@ -12,6 +12,8 @@ from gateway.web.exchange import EXCHANGE, Exchange
 
 # asked for every few seconds, and never what somebody looks for
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
+# of a model's name: what a client sends may be as long as its request
+_NAME_CHARACTERS: Final = 200
 
 log = structlog.get_logger("gateway.access")
 
@@ -23,9 +25,13 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
     status: int | None = None
     try:
         response = await handler(request)
-    except (asyncio.CancelledError, ConnectionError):
+    except asyncio.CancelledError:
         exchange.outcome = "client_gone"
         raise
+    except ConnectionError:
+        exchange.outcome = "client_gone"
+        # aiohttp would log it as a fault of ours
+        raise asyncio.CancelledError from None
     else:
         status = response.status
         return response
@@ -35,6 +41,8 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
 
 async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:
     """The `request-id` header, which clients show with an error; run as each response is prepared."""
+    # aiohttp's own tells its version, and Python's
+    response.headers["Server"] = "claude-gateway"
     if exchange := request.get(EXCHANGE):
         response.headers["request-id"] = exchange.request_id
 
@@ -56,8 +64,8 @@ def _fields(request: web.Request, exchange: Exchange, status: int | None) -> lis
         ("status", status),
         ("outcome", exchange.outcome),
         ("client", exchange.client),
-        ("model", exchange.model),
-        ("backend_model", renamed),
+        ("model", _cut(exchange.model)),
+        ("backend_model", _cut(renamed)),
         ("stream", exchange.stream),
         ("stop_reason", exchange.stop_reason),
         ("input_tokens", usage.input_tokens if usage else None),
@@ -70,3 +78,7 @@ def _fields(request: web.Request, exchange: Exchange, status: int | None) -> lis
         ("bytes_out", exchange.sent or None),
         ("error", exchange.error),
     ]
+
+
+def _cut(name: str | None) -> str | None:
+    return name if name is None or len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"

@@ -20,8 +20,8 @@ from gateway.web.scoreboard import Scoreboard
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The parts, wired together by `make_app`. `counting` runs token counts outside the event loop; `scoreboard` is
-    there if other processes serve, too.
+    """The parts, wired together by `make_app`. `counting` runs token counts outside the event loop, `large` the work on
+    large requests, one at a time; `scoreboard` is there if other processes serve, too.
     """
 
     version: str
@@ -30,6 +30,7 @@ class Gateway:
     catalogue: Catalogue
     counter: TokenCounter
     counting: Executor
+    large: Executor
     documents: DocumentReader
     keep_alive: KeepAlive
     keys: KeyRing

@@ -16,14 +16,18 @@ log = structlog.get_logger(__name__)
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer for whatever a handler raises; the client learns what happened, never how the code looks."""
-    exchange = request[EXCHANGE]
     try:
         return await handler(request)
     except ConnectionError:
         # the client has left
         raise
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last resort; logs what it does not know
-        answer = as_api_error(request, error)
+        # kept in a variable here, the error would hold itself through its traceback, and the request's body with it
+        return _respond(request, as_api_error(request, error))
+
+
+def _respond(request: web.Request, answer: ApiError) -> web.Response:
+    exchange = request[EXCHANGE]
     record(exchange, answer)
     return web.Response(
         status=answer.status,

@@ -61,8 +61,9 @@ def parse_keys(text: str) -> tuple[Key, ...]:
 
 def _parse_entry(words: Sequence[str], number: int) -> Key:
     said = dict(word.partition("=")[::2] for word in words[1:])
-    if unknown := said.keys() - {"name", *_LIMITS}:
-        raise ValueError(f"behind the key, only name=, requests= and streams= may stand, not {min(unknown)[:20]!r}")
+    if said.keys() - {"name", *_LIMITS}:
+        # what stands there may be another key
+        raise ValueError("behind the key, only name=, requests= and streams= may stand; keys are parted by commas")
     limits = {name: _limit(name, said[name]) for name in _LIMITS if name in said}
     return Key(digest=_digest(words[0]), name=said.get("name") or f"key {number}", **limits)
 

@@ -47,20 +47,30 @@ class Turn:
     documents: Documents
     chat: ChatRequest = field(init=False)
     # the chat request as it is sent
-    body: bytearray = field(init=False)
-    # estimated input
+    body: bytes | bytearray = field(init=False)
+    # estimated input, and what it is before and if that fails
     tokens: asyncio.Future[int] = field(init=False)
+    rough: int = field(init=False, default=0)
 
     @property
     def rough_tokens(self) -> int:
         """The estimate if it is ready, else a guess."""
         if self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None:
             return self.tokens.result()
-        return len(self.body) // _CHARACTERS_PER_TOKEN
+        return self.rough or len(self.body) // _CHARACTERS_PER_TOKEN
 
     async def translate(self) -> None:
         """Make the backend's request. Raises InvalidRequest."""
-        self.chat, self.body = await _aside(self.size, self._translated)
+        self.chat, self.body = await _aside(self.gateway, self.size, self._translated)
+
+    def release(self) -> None:
+        """Forget the request, which may be large: its answer has begun, and can go on for long."""
+        self.rough = self.rough_tokens
+        self.body = b""
+        self.chat = {}
+        self.request.messages = []
+        self.request.system = self.request.tools = None
+        self.documents = {}
 
     async def ask(self) -> Call:
         """Ask the backend; where it refuses what can be asked in another way, ask in that. Raises BackendFault."""
@@ -114,7 +124,7 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
     gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
     body = await read_body(request)
     size = len(body)
-    messages = await _aside(size, partial(decode_request, body, counting=counting))
+    messages = await _aside(gateway, size, partial(decode_request, body, counting=counting))
     exchange.model = messages.model
     model = await gateway.catalogue.resolve(messages.model, exchange.token)
     exchange.backend_model = model.id
@@ -126,6 +136,8 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
     return turn
 
 
-async def _aside(size: int, work: Callable[[], _Result]) -> _Result:
+async def _aside(gateway: Gateway, size: int, work: Callable[[], _Result]) -> _Result:
     """Do work on a request of this size, in a thread if it is large."""
-    return work() if size < _LARGE_BYTES else await asyncio.to_thread(work)
+    if size < _LARGE_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(gateway.large, work)

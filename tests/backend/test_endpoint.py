@@ -25,10 +25,18 @@ def test_root_version_and_full_path_mean_the_same(given: str, chat: str, models:
 
 
 def test_what_is_shown_holds_no_secret() -> None:
-    endpoint = parse_endpoint("https://user:secret@h.com/v1?key=secret")
+    endpoint = parse_endpoint("https://h.com/v1?key=secret")
 
     assert endpoint.shown == "https://h.com/v1/chat/completions"
+    assert endpoint.models_shown == "https://h.com/v1/models"
     assert endpoint.host == "h.com"
+
+
+@pytest.mark.parametrize("given", ["https://user:secret@h.com/v1", "https://secret@h.com", "https://:secret@h.com"])
+def test_a_user_and_a_password_are_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="must hold no user and password: a key goes into BACKEND_API_KEY") as caught:
+        parse_endpoint(given)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ those 5 ms, in milliseconds. Backend, gateway, reader and sender are processes o
 
 import argparse
 import asyncio
+import itertools
 import json
 import re
 import subprocess
@@ -83,12 +84,13 @@ async def process(*command: str, **environment: str) -> AsyncIterator[asyncio.su
             await started.wait()
 
 
-async def read_ticks(url: str, times: list[float]) -> None:
+async def read_ticks(url: str, times: list[float], started: asyncio.Event) -> None:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
         ask = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Tick"}]}
         async with session.post(f"{url}/v1/messages", json=ask, headers=TOKEN) as response:
-            async for _ in response.content.iter_any():
+            while await response.content.readany():
                 times.append(time.perf_counter())
+                started.set()
 
 
 async def measure(url: str, name: str, size: int, rounds: int) -> str:
@@ -97,9 +99,10 @@ async def measure(url: str, name: str, size: int, rounds: int) -> str:
         json.dump(body, file)
         file.flush()
         times: list[float] = []
-        reading = asyncio.create_task(read_ticks(url, times))
-        while len(times) < 100:
-            await asyncio.sleep(0.1)
+        started = asyncio.Event()
+        reading = asyncio.create_task(read_ticks(url, times, started))
+        await started.wait()
+        await asyncio.sleep(1)
         quiet = len(times)
         for _ in range(rounds):
             curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", f"@{file.name}"]
@@ -113,7 +116,7 @@ async def measure(url: str, name: str, size: int, rounds: int) -> str:
 
 
 def shown(times: list[float]) -> str:
-    gaps = sorted(max(0.0, (b - a - PACE_SECONDS) * 1000) for a, b in zip(times, times[1:], strict=False))
+    gaps = sorted(max(0.0, (b - a - PACE_SECONDS) * 1000) for a, b in itertools.pairwise(times))
     return f"p50 {gaps[len(gaps) // 2]:5.1f}  p99 {gaps[int(len(gaps) * 0.99)]:6.1f}  max {gaps[-1]:6.1f}"
 
 

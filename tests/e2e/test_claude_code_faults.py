@@ -310,12 +310,24 @@ async def test_a_rate_limit_is_waited_for(version: str, talk: Talk) -> None:
     once = AT_ONCE[version]
 
     def script(request: Request, n: int) -> Answer:
-        return refuse(429, "Slow down.", retry_after="1") if n <= len(once) else say(request, "Here I am.")
+        # longer than the gateway waits itself
+        return refuse(429, "Slow down.", retry_after="6") if n <= len(once) else say(request, "Here I am.")
 
     outcome = await talk(version, script)
 
     assert outcome.ended == (0, False, "Here I am.")
     assert outcome.streamed == [*once, once[-1]]
+
+
+@pytest.mark.parametrize("version", OLD + NEW)
+async def test_a_short_rate_limit_never_reaches_it(version: str, talk: Talk) -> None:
+    def script(request: Request, n: int) -> Answer:
+        return refuse(429, "Slow down.", retry_after="1") if n <= 2 else say(request, "Here I am.")
+
+    outcome = await talk(version, script)
+
+    assert outcome.ended == (0, False, "Here I am.")
+    assert outcome.streamed == [True, True, True]
 
 
 @pytest.mark.parametrize("version", OLD + NEW)

@@ -151,6 +151,20 @@ async def test_no_token_prompt_or_answer_is_logged(
     assert "canary" not in str(visible)
 
 
+async def test_a_name_of_any_length_leaves_a_short_line(
+    scripted: ScriptedBackend, start_gateway: StartGateway, lines: Lines
+) -> None:
+    scripted.answers = [respond(b"{}", status=500)]
+    scripted.models = b'{"data": []}'
+    gateway = await start_gateway(scripted.url)
+
+    await post(gateway, model="m" * 100_000 + "[1m]")
+
+    line = await finished(gateway, lines)
+    assert (line["model"], line["backend_model"]) == ("m" * 200 + "…", "m" * 200 + "…")
+    assert len(str(line)) < 1500
+
+
 async def test_health_checks_do_not_fill_the_log(embedded: str, start_gateway: StartGateway, lines: Lines) -> None:
     gateway = await start_gateway(embedded)
 

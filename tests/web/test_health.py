@@ -31,9 +31,8 @@ async def test_it_tells_how_the_gateway_is_without_asking_the_backend(
     assert scripted.requests == []
 
 
-async def test_it_shows_no_password_of_the_backends_url(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    address = scripted.url.removeprefix("http://")
-    gateway = await start_gateway(f"http://user:canary@{address}/v1?key=canary")
+async def test_it_shows_no_query_of_the_backends_url(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(f"{scripted.url}/v1?key=canary")
 
     assert "canary" not in await (await gateway.get("/health")).text()
 

@@ -63,7 +63,7 @@ def test_entries(text: str, keys: tuple[Key, ...]) -> None:
         ("canary", "entry 1: a key must have at least 16 characters"),
         (
             f"{ALICE}\n{BOB} limit=5",
-            "entry 2: behind the key, only name=, requests= and streams= may stand, not 'limit'",
+            "entry 2: behind the key, only name=, requests= and streams= may stand; keys are parted by commas",
         ),
         (f"{ALICE} requests=0", "entry 1: requests must be a whole number of at least 1"),
         (f"{ALICE} streams=many", "entry 1: streams must be a whole number of at least 1"),
