@@ -16,6 +16,7 @@ from gateway.backend.endpoint import Endpoint
 from gateway.backend.profiles import profile_for_host
 from gateway.backend.retry import RetryPolicy
 from gateway.backend.silence import SilenceWatch
+from gateway.backend.tap import TappedConnector
 from gateway.openai.models import Model, decode_models
 from gateway.openai.profile import GENERIC
 from gateway.translate.errors import BackendFault, fault_from_response
@@ -67,7 +68,7 @@ class Backend:
         self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
         self._watch = SilenceWatch(timeouts.silence)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
+            connector=TappedConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
             timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[_trace()],

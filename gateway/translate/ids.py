@@ -4,19 +4,21 @@ Claude Code merges turns whose message ids are equal and loses one of two calls 
 section 2).
 """
 
-import secrets
+# Ids are to be unique, not secret: the system's random numbers cost a call into the kernel each. These begin anew after
+# a fork.
+from random import getrandbits
 
 
 def new_message_id() -> str:
     """`msg_` and 24 random hexadecimal digits."""
-    return f"msg_{secrets.token_hex(12)}"
+    return f"msg_{getrandbits(96):024x}"
 
 
 def new_tool_use_id() -> str:
     """`toolu_` and 24 random hexadecimal digits."""
-    return f"toolu_{secrets.token_hex(12)}"
+    return f"toolu_{getrandbits(96):024x}"
 
 
 def new_request_id() -> str:
     """`req_` and 24 random hexadecimal digits."""
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{getrandbits(96):024x}"

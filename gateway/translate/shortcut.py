@@ -33,23 +33,23 @@ _EVENTS: Final = {
     "thinking": Event.THINKING_DELTA,
     "arguments": Event.INPUT_JSON_DELTA,
 }
-_PLAIN: Final = rb'[^"\\\x00-\x1f]'
 _SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
 # strings' contents, parted by line ends, which cannot stand in them
 _COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
-_CONTENT: Final = rb"%b*+(?:(?:%b|\\u[0-9a-fA-F]{4})%b*+)*+" % (_PLAIN, _SHORT_ESCAPE, _PLAIN)
 _ASCII: Final = re.compile(rb"[ !#-\[\]-~]*+(?:%b[ !#-\[\]-~]*+)*+" % _SHORT_ESCAPE)
 _ESCAPES: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|[^u])")
 _PROBE: Final = "probe"
 _END: Final = b"\n\n"
 # a backend whose events are never alike costs a look at this many
 _MOST_MISSES: Final = 32
+# answers of fewer events are not worth one
+_FIRST_LOOK: Final = 4
 
 
 class Shortcut:
     """Copies what it knows; the rest is for the long way, from which it learns."""
 
-    __slots__ = ("_between", "_head", "_index", "_kind", "_misses", "_reducer", "_run", "_tail", "_writer")
+    __slots__ = ("_between", "_head", "_index", "_kind", "_misses", "_reducer", "_tail", "_writer")
 
     def __init__(self, reducer: Reducer, writer: StreamWriter, *, used: bool = True) -> None:
         self._reducer = reducer
@@ -57,7 +57,6 @@ class Shortcut:
         self._kind: Kind = "text"
         self._index: object = None
         self._head = self._tail = self._between = b""
-        self._run: re.Pattern[bytes] | None = None  # made when it is first needed
         self._misses = 0 if used else _MOST_MISSES
 
     @property
@@ -84,16 +83,26 @@ class Shortcut:
             return start
         end = data.rfind(self._tail, start) + len(self._tail)
         if end <= start + len(self._head) + len(self._tail) or not self._copy(data[start:end]):
-            # not all of it is one run
+            # not all of it is one run, or not all of a run can be copied: then as many as can, one by one
             end = self._end_of_run(data, start)
-            if end == start or not self._copy(data[start:end]):
-                return start
+            if not self._copy(data[start:end]):
+                return self._copy_singly(data, start, end)
         self._misses = 0
         return end
+
+    def _copy_singly(self, data: bytes, start: int, end: int) -> int:
+        while start < end:
+            next_start = data.find(_END, start) + len(_END)
+            if not self._copy(data[start:next_start]):
+                break
+            start = next_start
+        return start
 
     def learn(self, event: bytes) -> None:
         """Take an event that the long way has just translated as the pattern of others, if it is of that kind."""
         self._misses += 1
+        if self._misses < _FIRST_LOOK and not self._head:
+            return
         if not event.startswith(b"data:") or event.count(b"\n") != len(_END) or not event.endswith(_END):
             return
         chunk = _decode(event)
@@ -109,14 +118,16 @@ class Shortcut:
         if _decode(head + _PROBE.encode() + tail) == _with_text(chunk, kind, _PROBE):
             self._kind, self._index, self._head, self._tail = kind, index, head, tail
             self._between = tail + head
-            self._run = None
 
     def _end_of_run(self, data: bytes, start: int) -> int:
-        if self._run is None:
-            event = b"%b%b%b" % (re.escape(self._head), _CONTENT, re.escape(self._tail))
-            self._run = re.compile(rb"(?:%b)*+" % event)
-        match = self._run.match(data, start)
-        return match.end() if match is not None else start
+        """Where the events from `start` on no longer begin and end as the known ones do."""
+        head, tail = self._head, self._tail
+        while data.startswith(head, start):
+            end = data.find(_END, start) + len(_END)
+            if end < len(_END) or not data.startswith(tail, end - len(tail)):
+                break
+            start = end
+        return start
 
     def _copy(self, run: bytes) -> bool:
         """Write what a run of events says. Returns False, and writes nothing, if it is not that."""

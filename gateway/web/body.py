@@ -56,6 +56,12 @@ async def read_body(request: web.Request) -> bytearray:
     coding = _content_coding(request)
     if (request.content_length or 0) > limits.bytes:
         raise _too_large(limits)
+    if request.content.is_eof() and coding is None and "Expect" not in request.headers:
+        # it came with its head
+        body = bytearray(await request.content.readany())
+        if len(body) > limits.bytes:
+            raise _too_large(limits)
+        return body
     await _tell_to_continue(request)
     pieces = request.content.iter_any()
     try:

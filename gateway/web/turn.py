@@ -131,9 +131,17 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
     documents = await gateway.documents.read(messages)
     turn = Turn(gateway, exchange, messages, size, model, gateway.catalogue.profile(model), documents)
     await turn.translate()
-    loop = asyncio.get_running_loop()
-    turn.tokens = loop.run_in_executor(gateway.counting, gateway.counter.request, turn.chat)
+    turn.tokens = _count(gateway, turn.chat)
     return turn
+
+
+def _count(gateway: Gateway, chat: ChatRequest) -> asyncio.Future[int]:
+    loop, counter = asyncio.get_running_loop(), gateway.counter
+    if not counter.is_quick(chat):
+        return loop.run_in_executor(gateway.counting, counter.request, chat)
+    tokens: asyncio.Future[int] = loop.create_future()
+    tokens.set_result(counter.request(chat))
+    return tokens
 
 
 async def _aside(gateway: Gateway, size: int, work: Callable[[], _Result]) -> _Result:

@@ -1,0 +1,177 @@
+"""The content of an answer that comes in HTTP/1.1's chunks (RFC 9112, section 7.1), as it comes."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+
+_LINE_END: Final = b"\r\n"
+_SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
+# a chunk's size with its line end
+_LONGEST_SIZE: Final = 10
+# bytes that wait for a slow reader before reading pauses
+_MOST_WAITING: Final = 128 * 1024
+
+
+class Chunks:
+    """Fed with what is read from the connection; gives the content to `read`, or to a function by `relay`.
+
+    `give_back` gets what is not content: the last chunk and what follows it, and all from a chunk on that is not
+    framed in the plainest way, with an extension for example; `ended` and `given_back` tell which.
+    """
+
+    def __init__(self, transport: asyncio.Transport, give_back: Callable[[bytes], None]) -> None:
+        self.ended = False
+        self.given_back = False
+        self._transport = transport
+        self._give_back = give_back
+        self._rest = b""  # of a chunk's size, or of a line end
+        self._left = 0  # of a chunk's content
+        self._expects_line_end = False
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
+
+    async def read(self) -> bytes:
+        """The content that has come, at least a byte; empty once there is no more. Raises what `fail` was given."""
+        if not self._waiting and not self._over:
+            await self._wait()
+        if self._waiting:
+            return self._all_waiting()
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    async def relay(self, take: Callable[[bytes], bool]) -> None:
+        """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
+
+        Raises what `take` raises; what it has not taken, and what went wrong with the connection, is for `read`.
+        """
+        if self._waiting and not take(self._all_waiting()):
+            return
+        if not self._over:
+            self._take = take
+            try:
+                await self._wait()
+            finally:
+                self._take = None
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more will come."""
+        if not self._over:
+            self._error = error
+            self._wake()
+
+    def receive(self, data: bytes) -> None:
+        """Take what has been read from the connection."""
+        content = self._whole_chunk(data) or self._content_of(data)
+        if content:
+            if self._take is not None:
+                self._hand(content, self._take)
+            else:
+                self._keep(content)
+        if self._over:
+            self._wake()
+
+    @property
+    def _over(self) -> bool:
+        return self.ended or self.given_back or self._error is not None
+
+    def _whole_chunk(self, data: bytes) -> bytes:
+        """The content, if `data` is one chunk, the most common case."""
+        at = data.find(_LINE_END, 1, _LONGEST_SIZE)
+        if at < 0 or self._left or self._rest or self._expects_line_end or _SIZE.fullmatch(data, 0, at) is None:
+            return b""
+        return data[at + 2 : -2] if len(data) == int(data[:at], 16) + at + 4 and data.endswith(_LINE_END) else b""
+
+    def _content_of(self, data: bytes) -> bytes:
+        """The content of the chunks, and of the pieces of chunks, in `data`."""
+        data, self._rest = self._rest + data, b""
+        pieces, at, length = [], 0, len(data)
+        while at < length and not self._over:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                self._expects_line_end = not self._left
+                continue
+            if self._expects_line_end:
+                at = self._pass_line_end(data, at)
+                continue
+            line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
+            if line_end < 0 and length - at < _LONGEST_SIZE:
+                self._rest, at = data[at:], length
+            elif line_end < 0 or _SIZE.fullmatch(data, at, line_end) is None:
+                self.given_back = True
+            elif size := int(data[at:line_end], 16):
+                start, end = line_end + 2, line_end + 2 + size
+                if data[end : end + 2] == _LINE_END:
+                    pieces.append(data[start:end])
+                    at = end + 2
+                else:
+                    at, self._left = start, size
+            else:
+                self.ended = True
+        if self.ended or self.given_back:
+            self._resume()
+            self._give_back(data[at:])
+        return b"".join(pieces)
+
+    def _pass_line_end(self, data: bytes, at: int) -> int:
+        found = data[at : at + 2]
+        if found == _LINE_END:
+            self._expects_line_end = False
+        elif found == b"\r":
+            self._rest = found
+        else:
+            self._error = aiohttp.ClientPayloadError("a chunk is longer than it said")
+            self._transport.abort()
+        return at + len(found)
+
+    def _hand(self, content: bytes, take: Callable[[bytes], bool]) -> None:
+        try:
+            goes_on = take(content)
+        except Exception as error:  # noqa: BLE001  # raised by `relay`
+            self._take = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+        else:
+            if not goes_on:
+                self._take = None
+                self._wake()
+
+    def _keep(self, content: bytes) -> None:
+        self._waiting.append(content)
+        self._size += len(content)
+        if self._size > _MOST_WAITING and not self._paused and not self._over:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def _all_waiting(self) -> bytes:
+        content = b"".join(self._waiting)
+        self._waiting, self._size = [], 0
+        self._resume()
+        return content
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
