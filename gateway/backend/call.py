@@ -74,7 +74,7 @@ class Call:
     hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
     """
 
-    __slots__ = ("_chunks", "_permit", "_response", "_watch", "_where", "patience", "retries", "waits_since")
+    __slots__ = ("_chunks", "_permit", "_reads", "_response", "_waits_since", "_watch", "_where", "patience", "retries")
 
     def __init__(
         self, response: aiohttp.ClientResponse, permit: Permit, watch: SilenceWatch, *, where: str, retries: int
@@ -87,7 +87,8 @@ class Call:
         self.retries = retries
         # how many seconds a read may wait
         self.patience = watch.seconds
-        self.waits_since: float | None = None
+        self._waits_since: float | None = None
+        self._reads = 0
         self._chunks: Chunks | None = None
 
     async def __aenter__(self) -> Self:
@@ -113,6 +114,13 @@ class Call:
         """Whether the answer is a stream of events, not one JSON body."""
         return self._response.content_type != "application/json"
 
+    def waited(self, now: float) -> float:
+        """How long a read has waited; a relay waits since its last bytes, as far as it was asked before."""
+        if self._chunks is not None and self._chunks.reads != self._reads:
+            self._reads = self._chunks.reads
+            self._waits_since = now if self._waits_since is not None else None
+        return now - self._waits_since if self._waits_since is not None else 0.0
+
     def give_up(self) -> None:
         """End a read that waits."""
         if self._chunks is not None:
@@ -122,7 +130,7 @@ class Call:
 
     async def read(self) -> bytes:
         """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
-        self.waits_since = asyncio.get_running_loop().time()
+        self._waits_since = asyncio.get_running_loop().time()
         try:
             data = await self._read()
         except TimeoutError:
@@ -131,7 +139,7 @@ class Call:
         except (aiohttp.ClientError, OSError):
             raise cut_short() from None
         finally:
-            self.waits_since = None
+            self._waits_since = None
         self._permit.progressed()
         return data
 
@@ -151,17 +159,11 @@ class Call:
         """
         if self._chunks is None:
             return
-        now = asyncio.get_running_loop().time
-
-        def take_and_note(data: bytes) -> bool:
-            self.waits_since = now()
-            return take(data)
-
-        self.waits_since = now()
+        self._waits_since = asyncio.get_running_loop().time()
         try:
-            await self._chunks.relay(take_and_note)
+            await self._chunks.relay(take)
         finally:
-            self.waits_since = None
+            self._waits_since = None
 
     async def read_all(self) -> bytes:
         """The whole answer. Raises BackendFault."""

@@ -9,6 +9,7 @@ import aiohttp
 
 _LINE_END: Final = b"\r\n"
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
+_SIZES: Final = re.compile(rb"[0-9a-fA-F]+")
 # a chunk's size with its line end
 _LONGEST_SIZE: Final = 10
 # bytes that wait for a slow reader before reading pauses
@@ -25,6 +26,8 @@ class Chunks:
     def __init__(self, transport: asyncio.Transport, give_back: Callable[[bytes], None]) -> None:
         self.ended = False
         self.given_back = False
+        # how often something came
+        self.reads = 0
         self._transport = transport
         self._give_back = give_back
         self._rest = b""  # of a chunk's size, or of a line end
@@ -69,12 +72,32 @@ class Chunks:
 
     def receive(self, data: bytes) -> None:
         """Take what has been read from the connection."""
-        content = self._whole_chunk(data) or self._content_of(data)
-        if content:
-            if self._take is not None:
-                self._hand(content, self._take)
-            else:
-                self._keep(content)
+        self.reads += 1
+        at = data.find(_LINE_END, 1, _LONGEST_SIZE)
+        if (
+            at > 0
+            and not (self._left or self._rest or self._expects_line_end)
+            and _SIZE.fullmatch(data, 0, at) is not None
+            and len(data) == int(data[:at], 16) + at + 4
+            and data.endswith(_LINE_END)
+        ):
+            # one chunk, the most common case; the last one of all is shorter
+            content = data[at + 2 : -2]
+            if not content:
+                content = self._content_of(data)
+        else:
+            content = self._content_of(data)
+        if content and (take := self._take) is not None:
+            try:
+                if not take(content):
+                    self._take = None
+                    self._wake()
+            except Exception as error:  # noqa: BLE001  # raised by `relay`
+                self._take = None
+                if self._waiter is not None and not self._waiter.done():
+                    self._waiter.set_exception(error)
+        elif content:
+            self._keep(content)
         if self._over:
             self._wake()
 
@@ -82,17 +105,13 @@ class Chunks:
     def _over(self) -> bool:
         return self.ended or self.given_back or self._error is not None
 
-    def _whole_chunk(self, data: bytes) -> bytes:
-        """The content, if `data` is one chunk, the most common case."""
-        at = data.find(_LINE_END, 1, _LONGEST_SIZE)
-        if at < 0 or self._left or self._rest or self._expects_line_end or _SIZE.fullmatch(data, 0, at) is None:
-            return b""
-        return data[at + 2 : -2] if len(data) == int(data[:at], 16) + at + 4 and data.endswith(_LINE_END) else b""
-
     def _content_of(self, data: bytes) -> bytes:
         """The content of the chunks, and of the pieces of chunks, in `data`."""
         data, self._rest = self._rest + data, b""
-        pieces, at, length = [], 0, len(data)
+        pieces: list[bytes] = []
+        at, length = 0, len(data)
+        if not self._left and not self._expects_line_end:
+            pieces, at = _whole_chunks(data)
         while at < length and not self._over:
             if self._left:
                 piece = data[at : at + self._left]
@@ -134,18 +153,6 @@ class Chunks:
             self._transport.abort()
         return at + len(found)
 
-    def _hand(self, content: bytes, take: Callable[[bytes], bool]) -> None:
-        try:
-            goes_on = take(content)
-        except Exception as error:  # noqa: BLE001  # raised by `relay`
-            self._take = None
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(error)
-        else:
-            if not goes_on:
-                self._take = None
-                self._wake()
-
     def _keep(self, content: bytes) -> None:
         self._waiting.append(content)
         self._size += len(content)
@@ -175,3 +182,20 @@ class Chunks:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _whole_chunks(data: bytes) -> tuple[list[bytes], int]:
+    """The contents of the chunks at the beginning of `data`, as far as line ends alone tell, and where these end."""
+    lines = data.split(_LINE_END)
+    count = (len(lines) - 1) // 2
+    sizes, contents = lines[0 : 2 * count : 2], lines[1 : 2 * count : 2]
+    if not count or _SIZES.fullmatch(b"".join(sizes)) is None or b"" in sizes:
+        return [], 0
+    numbers = [int(size, 16) for size in sizes]
+    if 0 in numbers:
+        count = numbers.index(0)
+        numbers, contents = numbers[:count], contents[:count]
+    if numbers != list(map(len, contents)):
+        # a line end within a content
+        return [], 0
+    return contents, len(data) - len(_LINE_END.join(lines[2 * count :]))

@@ -13,10 +13,11 @@ _LONGEST_TICK: Final = 1.0
 class Reading(Protocol):
     """A read that may be waiting."""
 
-    # since when, by the loop's clock; None while it does not wait
-    waits_since: float | None
     # how long it may wait, in seconds
     patience: float
+
+    def waited(self, now: float) -> float:
+        """How long it has waited until `now`, in seconds of the loop's clock; 0 while it does not."""
 
     def give_up(self) -> None:
         """End the read with TimeoutError."""
@@ -52,5 +53,5 @@ class SilenceWatch:
             await asyncio.sleep(min(_LONGEST_TICK, self.seconds / 4))
             now = loop.time()
             for reading in list(self._readings):
-                if reading.waits_since is not None and now - reading.waits_since >= reading.patience:
+                if reading.waited(now) >= reading.patience:
                     reading.give_up()

@@ -83,6 +83,7 @@ class Tap(asyncio.Protocol):
         self._in_head = stream
         self._head = b""
         self._chunks = self._content = self._held = None
+        self._pass_on()
 
     def answer(self, content: aiohttp.StreamReader) -> Chunks | None:
         """See `answer_chunks`."""
@@ -92,6 +93,9 @@ class Tap(asyncio.Protocol):
             return None
         held, self._held = b"".join(self._held), None
         self._chunks = chunks = Chunks(self._transport, self._give_back)
+        # straight there from now on; a transport keeps the method that its protocol had when it was set
+        self.data_received = chunks.receive  # type: ignore[method-assign]
+        self._transport.set_protocol(self)
         if held:
             chunks.receive(held)
         if self._gone is not None:
@@ -100,9 +104,7 @@ class Tap(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._chunks is not None:
-            self._chunks.receive(data)
-        elif self._in_head:
+        if self._in_head:
             self._receive_head(data)
         elif self._held is not None:
             self._held.append(data)
@@ -150,4 +152,11 @@ class Tap(asyncio.Protocol):
     def _give_back(self, data: bytes) -> None:
         """What follows, from a chunk's beginning on, is for aiohttp."""
         self._chunks = None
+        self._pass_on()
         self._inner.data_received(data)
+
+    def _pass_on(self) -> None:
+        if "data_received" in self.__dict__:
+            del self.data_received
+            if not self._transport.is_closing():
+                self._transport.set_protocol(self)

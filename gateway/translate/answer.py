@@ -82,6 +82,7 @@ class StreamTranslator:
             start = end
 
     def _feed_long_way(self, data: bytes) -> None:
+        self._shortcut.settle()
         was_between = self._between
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         self._between = self._decoder.idle
@@ -94,6 +95,7 @@ class StreamTranslator:
 
     def end(self, *, estimated_input: int) -> Finish:
         """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
+        self._shortcut.settle()
         # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())

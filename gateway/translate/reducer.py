@@ -101,11 +101,11 @@ class Reducer:
         """
         return self._tools.takes(index) if kind == "arguments" else self._open == kind
 
-    def copied(self, kind: str, text: str | bytes) -> None:
-        """Such deltas with this text, or its ASCII, went out by another way."""
-        self._characters += len(text)
+    def copied(self, kind: str, characters: int, text: str = "") -> None:
+        """Such deltas went out by another way; `text` is needed of arguments."""
+        self._characters += characters
         if kind == "arguments":
-            self._tools.copied(text if isinstance(text, str) else text.decode())
+            self._tools.copied(text)
         elif kind == "thinking":
             self._blanks = ""
 

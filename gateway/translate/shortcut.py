@@ -49,7 +49,19 @@ _FIRST_LOOK: Final = 4
 class Shortcut:
     """Copies what it knows; the rest is for the long way, from which it learns."""
 
-    __slots__ = ("_between", "_head", "_index", "_kind", "_misses", "_reducer", "_tail", "_writer")
+    __slots__ = (
+        "_between",
+        "_characters",
+        "_copied",
+        "_head",
+        "_in_run",
+        "_index",
+        "_kind",
+        "_misses",
+        "_reducer",
+        "_tail",
+        "_writer",
+    )
 
     def __init__(self, reducer: Reducer, writer: StreamWriter, *, used: bool = True) -> None:
         self._reducer = reducer
@@ -57,6 +69,10 @@ class Shortcut:
         self._kind: Kind = "text"
         self._index: object = None
         self._head = self._tail = self._between = b""
+        self._in_run = False
+        # what the reducer has not been told yet: arguments, or how much text
+        self._copied: list[bytes] = []
+        self._characters = 0
         self._misses = 0 if used else _MOST_MISSES
 
     @property
@@ -70,15 +86,34 @@ class Shortcut:
         if not (head and data.startswith(head) and data.endswith(tail)):
             return False
         content = data[len(head) : -len(tail)]
-        if not content or _ASCII.fullmatch(content) is None or not self._reducer.takes(self._kind, self._index):
+        if not content or _ASCII.fullmatch(content) is None:
             return False
-        self._reducer.copied(self._kind, _decode_text(b'"%b"' % content) if b"\\" in content else content)
+        if not self._in_run:
+            if not self._reducer.takes(self._kind, self._index):
+                return False
+            self._in_run = True
+            self._misses = 0
+        if self._kind == "arguments":
+            self._copied.append(content)
+        else:
+            self._characters += len(_decode_text(b'"%b"' % content)) if b"\\" in content else len(content)
         self._writer.copy(_EVENTS[self._kind], content)
-        self._misses = 0
         return True
+
+    def settle(self) -> None:
+        """Tell the reducer what has been copied; to be called before anything goes the long way, or ends."""
+        self._in_run = False
+        if self._copied:
+            text = _decode_text(b'"%b"' % b"".join(self._copied))
+            self._copied.clear()
+            self._reducer.copied(self._kind, len(text), text)
+        elif self._characters:
+            self._reducer.copied(self._kind, self._characters)
+            self._characters = 0
 
     def copy(self, data: bytes, start: int) -> int:
         """Translate the run of known events at `start`. Returns where it ends; `start` if there is none."""
+        self.settle()
         if not self._head or not data.startswith(self._head, start) or not self._reducer.takes(self._kind, self._index):
             return start
         end = data.rfind(self._tail, start) + len(self._tail)
@@ -151,7 +186,7 @@ class Shortcut:
             text = _decode_text(b'"%b"' % flat.replace(b"\n", b""))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        self._reducer.copied(self._kind, text)
+        self._reducer.copied(self._kind, len(text), text)
         self._writer.copy(_EVENTS[self._kind], flat)
         return True
 

@@ -49,6 +49,8 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         # of the last write, and of the last event that every client counts
         self._wrote = self._counted = self._loop.time()
+        # by `write_now`, which looks at no clock, and as far as `tick` knows of them
+        self._writes = self._writes_seen = 0
 
     def start(self) -> None:
         """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
@@ -83,10 +85,10 @@ class EventStream:
         if transport is None:
             return False
         if frames := self._writer.take():
-            self._wrote = self._counted = self._loop.time()
-            self._exchange.event_sent(len(frames))
+            self._writes += 1
+            self._exchange.sent += len(frames)
             transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
-        return self.keeps_up
+        return transport.get_write_buffer_size() <= _MOST_UNSENT
 
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly."""
@@ -108,9 +110,12 @@ class EventStream:
 
     async def tick(self, now: float) -> None:
         """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
-        silence = now - self._wrote
         if self._writer.closed:
             return
+        if self._writes != self._writes_seen:
+            self._writes_seen = self._writes
+            self._wrote = self._counted = now
+        silence = now - self._wrote
         if self._client_is_slow():
             self._cut_if_stuck(silence)
             return

@@ -260,7 +260,8 @@ def test_what_has_been_learnt_is_copied() -> None:
     run = lo + quoted + foreign + line(chunk("stop"))
 
     assert not shortcut.copy_one(lo)
-    shortcut.learn(line(chunk(content="Hel")))
+    for _ in range(4):
+        shortcut.learn(line(chunk(content="Hel")))
 
     assert shortcut.copy_one(lo)
     assert shortcut.copy_one(quoted)
