@@ -56,21 +56,23 @@ class TokenCounter:
 
     def request(self, chat: ChatRequest) -> int:
         """The tokens of all that a request sends: system, messages, calls, results, thinking, images, tools."""
-        total = _PER_ANSWER + _PER_MESSAGE * len(chat["messages"]) + _PER_TOOL * len(chat.get("tools", ()))
-        return total + sum(map(self.text, _all_texts(chat))) + sum(map(_images, chat["messages"]))
+        return sum(map(self.text, _texts(chat))) + _other_tokens(chat)
 
-    def is_quick(self, chat: ChatRequest) -> bool:
-        """Whether a request's texts were counted before, but for some short ones."""
+    def request_if_quick(self, chat: ChatRequest) -> int | None:
+        """The same, or None if more than some short texts have not been counted before."""
         if not self._counts:
             # the vocabulary may not have been loaded
-            return False
-        left = _QUICK_CHARACTERS
-        for text in _all_texts(chat):
-            if (hash(text), len(text)) not in self._counts:
+            return None
+        total, left = 0, _QUICK_CHARACTERS
+        for text in _texts(chat):
+            count = self._counts.get((hash(text), len(text)))
+            if count is None:
                 left -= len(text)
                 if left < 0:
-                    return False
-        return True
+                    return None
+                count = self.text(text)
+            total += count
+        return total + _other_tokens(chat)
 
 
 def _count(text: str) -> int:
@@ -80,9 +82,14 @@ def _count(text: str) -> int:
     return len(tiktoken.get_encoding(_ENCODING).encode_ordinary(text))
 
 
-def _all_texts(chat: ChatRequest) -> Iterator[str]:
+def _other_tokens(chat: ChatRequest) -> int:
+    messages, tools = chat["messages"], chat.get("tools", ())
+    return _PER_ANSWER + _PER_MESSAGE * len(messages) + _PER_TOOL * len(tools) + sum(map(_images, messages))
+
+
+def _texts(chat: ChatRequest) -> Iterator[str]:
     for message in chat["messages"]:
-        yield from _texts(message)
+        yield from _message_texts(message)
     for tool in chat.get("tools", ()):
         function = tool["function"]
         yield function["name"]
@@ -90,7 +97,7 @@ def _all_texts(chat: ChatRequest) -> Iterator[str]:
         yield bytes(function["parameters"]).decode("utf-8", "replace")
 
 
-def _texts(message: ChatMessage) -> Iterator[str]:
+def _message_texts(message: ChatMessage) -> Iterator[str]:
     content = message["content"]
     if isinstance(content, str):
         yield content

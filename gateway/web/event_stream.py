@@ -91,10 +91,12 @@ class EventStream:
         return transport.get_write_buffer_size() <= _MOST_UNSENT
 
     async def end(self) -> web.StreamResponse:
-        """Write what is left and close the response properly."""
-        await self.flush()
+        """Write what is left and close the response properly, all in one."""
+        frames = self._writer.take()
         response = await self._open()
-        await response.write_eof()
+        if frames:
+            self._exchange.event_sent(len(frames))
+        await response.write_eof(frames)
         return response
 
     async def fail(self, error: ApiError) -> web.StreamResponse:

@@ -141,12 +141,22 @@ async def _pump(turn: Turn, call: Call, translator: StreamTranslator, stream: Ev
             keeps_up = stream.write_now()
         return keeps_up and not translator.finished
 
-    while not translator.done and (data := await _read_on(call, translator)):
+    def begun() -> bool:
+        return writer.has_content or stream.opened
+
+    while data := await _read_on(call, translator):
         try:
             translator.feed(data)
-        finally:
-            if writer.has_content or stream.opened:
+        except BackendFault:
+            # what came before it
+            if begun():
                 await stream.flush()
+            raise
+        if translator.done:
+            # what there is goes out with the end
+            return
+        if begun():
+            await stream.flush()
         if writer.has_content:
             turn.release()
             if stream.keeps_up and not translator.finished:

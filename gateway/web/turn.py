@@ -137,10 +137,11 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
 
 def _count(gateway: Gateway, chat: ChatRequest) -> asyncio.Future[int]:
     loop, counter = asyncio.get_running_loop(), gateway.counter
-    if not counter.is_quick(chat):
+    count = counter.request_if_quick(chat)
+    if count is None:
         return loop.run_in_executor(gateway.counting, counter.request, chat)
     tokens: asyncio.Future[int] = loop.create_future()
-    tokens.set_result(counter.request(chat))
+    tokens.set_result(count)
     return tokens
 
 
