@@ -81,10 +81,8 @@ class Chunks:
             and len(data) == int(data[:at], 16) + at + 4
             and data.endswith(_LINE_END)
         ):
-            # one chunk, the most common case; the last one of all is shorter
-            content = data[at + 2 : -2]
-            if not content:
-                content = self._content_of(data)
+            # one chunk, the most common case; the last one of all is empty
+            content = data[at + 2 : -2] or self._content_of(data)
         else:
             content = self._content_of(data)
         if content and (take := self._take) is not None:
@@ -170,7 +168,8 @@ class Chunks:
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
-            self._transport.resume_reading()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

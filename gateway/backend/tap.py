@@ -124,6 +124,9 @@ class Tap(asyncio.Protocol):
             content.set_exception(gone)
         if self._chunks is not None:
             self._chunks.fail(gone)
+        # these hold each other
+        self._chunks = None
+        self.__dict__.pop("data_received", None)
 
     def pause_writing(self) -> None:
         """The other side takes too little."""

@@ -18,6 +18,7 @@ MIB = 2**20
 PIECE = 4096
 # what the gateway may keep of a stream that its client does not read
 GROWTH = 8 * MIB
+WARM_UP = 4 * MIB
 SHORT = 20 * MIB
 LONG = 200 * MIB
 STALL_SECONDS = 3.0
@@ -95,13 +96,19 @@ async def test_a_stalled_client(size: int, tmp_path: Path) -> None:
 
         async def answer(writer: asyncio.StreamWriter) -> None:
             body = await served.asked.get()
-            await (trickle(writer) if b"trickle" in body else torrent(writer, size))
+            await (trickle(writer) if b"trickle" in body else torrent(writer, WARM_UP if b"warm" in body else size))
             writer.close()
 
         served.handler = answer
         other = Seen()
         watching = asyncio.create_task(other.watch(gateway))
         await until(lambda: len(other.gaps) > 50, 5)
+        # buffers that are made once are no growth
+        async with (
+            session() as client,
+            client.post(f"{gateway.url}/v1/messages", json=ask("warm up", stream=True), headers=TOKEN) as response,
+        ):
+            assert (await response.read()).endswith(b'{"type":"message_stop"}\n\n')
         level = gateway.rss
         other.restart(gateway)
         reader, writer = await stalled_client(gateway)
