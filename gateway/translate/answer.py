@@ -15,6 +15,8 @@ from gateway.translate.shortcut import Shortcut
 
 _DONE: Final = b"[DONE]"
 _EVENT_END: Final = b"\n\n"
+# of copying all that has been read at once
+_MOST_TRIES: Final = 3
 # what a stream begins with, and JSON does not
 _EVENTS: Final = (b"data:", b"event:", b":")
 # what reading and reducing a chunk raise when the backend wrote no chunk, or one that is nested without end
@@ -71,9 +73,12 @@ class StreamTranslator:
 
     def _feed_parts(self, data: bytes) -> None:
         """Runs of known events by the shortcut, what is between them the long way."""
-        start, length = 0, len(data)
+        start, length, tries = 0, len(data), _MOST_TRIES
         while start < length and not self._done:
-            end = self._shortcut.copy(data, start) if self._between else start
+            end = start
+            if self._between:
+                end = self._shortcut.copy(data, start, at_once=tries > 0)
+                tries -= self._shortcut.known
             if end == start:
                 # the rest of an event that has begun, or the next one
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)

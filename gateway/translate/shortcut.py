@@ -76,6 +76,11 @@ class Shortcut:
         self._misses = 0 if used else _MOST_MISSES
 
     @property
+    def known(self) -> bool:
+        """Whether events of some kind have been learnt."""
+        return bool(self._head)
+
+    @property
     def curious(self) -> bool:
         """Whether another event is worth a look."""
         return self._misses < _MOST_MISSES
@@ -111,26 +116,29 @@ class Shortcut:
             self._reducer.copied(self._kind, self._characters)
             self._characters = 0
 
-    def copy(self, data: bytes, start: int) -> int:
-        """Translate the run of known events at `start`. Returns where it ends; `start` if there is none."""
+    def copy(self, data: bytes, start: int, *, at_once: bool = True) -> int:
+        """Translate the run of known events at `start`. Returns where it ends; `start` if there is none.
+
+        `at_once`: first try whether all up to the last known event is one run. To be tried a few times only for what
+        has been read: each takes as long as there is data.
+        """
         self.settle()
         if not self._head or not data.startswith(self._head, start) or not self._reducer.takes(self._kind, self._index):
             return start
         end = data.rfind(self._tail, start) + len(self._tail)
-        if end <= start + len(self._head) + len(self._tail) or not self._copy(data[start:end]):
-            # not all of it is one run, or not all of a run can be copied: then as many as can, one by one
-            end = self._end_of_run(data, start)
-            if not self._copy(data[start:end]):
-                return self._copy_singly(data, start, end)
-        self._misses = 0
+        if not (at_once and end > start + len(self._head) + len(self._tail) and self._copy(data[start:end])):
+            end = self._copy_singly(data, start)
+        if end > start:
+            self._misses = 0
         return end
 
-    def _copy_singly(self, data: bytes, start: int, end: int) -> int:
-        while start < end:
-            next_start = data.find(_END, start) + len(_END)
-            if not self._copy(data[start:next_start]):
+    def _copy_singly(self, data: bytes, start: int) -> int:
+        head, tail = self._head, self._tail
+        while data.startswith(head, start):
+            end = data.find(_END, start) + len(_END)
+            if end < len(_END) or not data.startswith(tail, end - len(tail)) or not self._copy(data[start:end]):
                 break
-            start = next_start
+            start = end
         return start
 
     def learn(self, event: bytes) -> None:
@@ -154,16 +162,6 @@ class Shortcut:
             self._kind, self._index, self._head, self._tail = kind, index, head, tail
             self._between = tail + head
 
-    def _end_of_run(self, data: bytes, start: int) -> int:
-        """Where the events from `start` on no longer begin and end as the known ones do."""
-        head, tail = self._head, self._tail
-        while data.startswith(head, start):
-            end = data.find(_END, start) + len(_END)
-            if end < len(_END) or not data.startswith(tail, end - len(tail)):
-                break
-            start = end
-        return start
-
     def _copy(self, run: bytes) -> bool:
         """Write what a run of events says. Returns False, and writes nothing, if it is not that."""
         before, behind = len(self._head), len(_END) - len(self._tail)
@@ -174,7 +172,7 @@ class Shortcut:
             if self._between.join(contents) != run[before : -len(self._tail)]:
                 return False
         flat = b"\n".join(contents)
-        if b"\\u" in flat:
+        if b"\\u" in flat or b"\\/" in flat:
             try:
                 flat = _ESCAPES.sub(_as_written, flat)
             except (msgspec.DecodeError, UnicodeDecodeError):
@@ -241,4 +239,4 @@ def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
 def _as_written(escape: re.Match[bytes]) -> bytes:
     """An escape as the encoder writes that character. Raises DecodeError for half a surrogate pair."""
     found = escape[0]
-    return _json(_decode_text(b'"%b"' % found))[1:-1] if found[1:2] == b"u" else found
+    return _json(_decode_text(b'"%b"' % found))[1:-1] if found[1:2] in (b"u", b"/") else found
