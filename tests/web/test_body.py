@@ -4,21 +4,15 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
-from gateway.app import make_app
-from gateway.server import listening
-from gateway.settings import load_settings
-from tests.conftest import ScriptedBackend, ask, respond
+from tests.conftest import ScriptedBackend, ask
+from tests.web.conftest import Connect
 
 MIB = 1024 * 1024
-COMPLETION = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
 TOO_LARGE = (
     "the request body is larger than 1 MiB (1048576 bytes), the most that this gateway takes: "
     "send less, or start the gateway with a larger MAX_BODY_MIB"
@@ -45,46 +39,10 @@ def chunk(data: bytes) -> bytes:
 BODY = json.dumps(ask()).encode()
 
 
-@dataclass
-class Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def answer(self) -> tuple[int, dict[str, str], Any]:
-        """The next response: status, headers, JSON."""
-        first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = await self.reader.readexactly(int(headers["content-length"]))
-        return int(first.split(" ")[1]), headers, json.loads(body)
-
-    async def send(self, data: bytes) -> tuple[int, dict[str, str], Any]:
-        self.writer.write(data)
-        return await self.answer()
-
-    async def refusal(self, data: bytes) -> tuple[int, str, str]:
-        """Status, error type and message."""
-        status, _, answer = await self.send(data)
-        return status, answer["error"]["type"], answer["error"]["message"]
-
-
-Connect = Callable[..., Awaitable[Connection]]
-
-
 @pytest.fixture
-async def connect(scripted: ScriptedBackend, tmp_path: Path) -> AsyncIterator[Connect]:
-    """Connects to a gateway in front of the scripted backend, with small limits."""
-    scripted.answers = [respond(json.dumps(COMPLETION).encode()) for _ in range(9)]
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: str) -> Connection:
-            flags = {"host_port": "0", "backend_url": scripted.url, "shutdown_grace_secs": "0", "max_body_mib": "1"}
-            loaded = load_settings(flags | settings, {}, tmp_path)
-            url = await stack.enter_async_context(listening(make_app(loaded), loaded))
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-            stack.callback(writer.close)
-            return Connection(reader, writer)
-
-        yield start
+def connect(connect: Connect) -> Connect:
+    """The same, with small limits."""
+    return partial(connect, max_body_mib="1")
 
 
 @pytest.mark.parametrize("fields", [(), ("Expect: 100-continue",)], ids=["", "a client that waits"])

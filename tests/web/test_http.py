@@ -2,22 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.server import Protocol, listening
+from gateway.server import Protocol
 from gateway.settings import load_settings
-from tests.conftest import ScriptedBackend, ask, respond
+from tests.conftest import ScriptedBackend, ask
+from tests.web.conftest import Connect
 
-COMPLETION = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
 BODY = json.dumps(ask()).encode()
 LINE = b"POST /v1/messages HTTP/1.1"
 HOST = b"Host: x"
@@ -35,44 +31,6 @@ def chunks(*pieces: bytes, size: bytes = b"%x", last: bytes = b"0\r\n\r\n") -> b
 
 
 GOOD = request(LINE, HOST, TOKEN, LENGTH)
-
-
-@dataclass
-class Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def answer(self) -> tuple[int, dict[str, str], Any]:
-        """The next response: status, headers, JSON."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        first, *lines = head.strip().split("\r\n")
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = await self.reader.readexactly(int(headers["content-length"]))
-        return int(first.split(" ")[1]), headers, json.loads(body)
-
-    async def send(self, data: bytes) -> tuple[int, dict[str, str], Any]:
-        self.writer.write(data)
-        return await self.answer()
-
-
-Connect = Callable[..., Awaitable[Connection]]
-
-
-@pytest.fixture
-async def connect(scripted: ScriptedBackend, tmp_path: Path) -> AsyncIterator[Connect]:
-    """Connects to a gateway in front of the scripted backend, which answers each request with the same words."""
-    scripted.answers = [respond(json.dumps(COMPLETION).encode()) for _ in range(9)]
-    async with AsyncExitStack() as stack:
-
-        async def start(**settings: str) -> Connection:
-            flags = {"host_port": "0", "backend_url": scripted.url, "shutdown_grace_secs": "0", **settings}
-            loaded = load_settings(flags, {}, tmp_path)
-            url = await stack.enter_async_context(listening(make_app(loaded), loaded))
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-            stack.callback(writer.close)
-            return Connection(reader, writer)
-
-        yield start
 
 
 NO_HTTP: dict[str, tuple[bytes, str]] = {
