@@ -92,6 +92,7 @@ def _publish(gateway: Gateway, row: Row) -> None:
     row.set_breaker(breaker.status)
     breaker.on_update = row.set_breaker
     gateway.in_flight.on_change = row.set_streams
+    gateway.in_flight.others = lambda: row.board.streams - row.streams
 
 
 def _make_backend(settings: Settings) -> Backend:

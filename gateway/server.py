@@ -89,8 +89,9 @@ async def listening(
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()
+    connections: set[asyncio.Transport] = set()
     try:
-        servers = await _bind(runner, settings, sockets)
+        servers = await _bind(runner, settings, sockets, connections)
         try:
             yield url_of(servers[0].sockets[0])
         finally:
@@ -98,16 +99,22 @@ async def listening(
                 server.close()
     finally:
         await runner.cleanup()
+        # a closed connection waits for its client to take the rest, and the loop for the connection
+        for transport in list(connections):
+            transport.abort()
 
 
 async def _bind(
-    runner: web.AppRunner, settings: Settings, sockets: Sequence[socket.socket]
+    runner: web.AppRunner,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    connections: set[asyncio.Transport],
 ) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
     manager = cast(web.Server, runner.server)  # there since the runner was set up
 
     def connected() -> Protocol:
-        return Protocol(manager, loop=loop)
+        return Protocol(manager, loop=loop, connections=connections)
 
     with address_errors(settings):
         if sockets:
@@ -135,13 +142,33 @@ class Protocol(web.RequestHandler):
     such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
     """
 
-    __slots__ = ("_refused",)
+    __slots__ = ("_connection", "_connections", "_refused")
 
     def __init__(
-        self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, keepalive_timeout: float = _KEEPALIVE_SECONDS
+        self,
+        manager: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        connections: set[asyncio.Transport] | None = None,
+        keepalive_timeout: float = _KEEPALIVE_SECONDS,
     ) -> None:
+        """`connections` holds the transport while the connection lasts."""
         super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
+        self._connections = set() if connections is None else connections
+        self._connection: asyncio.Transport | None = None
         self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._connection = cast(asyncio.Transport, transport)
+        self._connections.add(self._connection)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone."""
+        if self._connection is not None:
+            self._connections.discard(self._connection)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""

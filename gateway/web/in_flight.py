@@ -3,38 +3,48 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Final
+
+from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
-from gateway.web.exchange import Exchange
+from gateway.web.exchange import EXCHANGE
+
+# for the last words of answers that are cut
+_LAST_WORDS_SECONDS: Final = 1.0
 
 
 class InFlight:
     """The requests for messages that are being answered."""
 
     def __init__(self, most: int) -> None:
-        """`most`: how many there may be at a time. `on_change`, if set, is told how many there are."""
+        """`most`: how many there may be at a time, in all processes. `on_change`, if set, is told how many there are
+        in this one; `others` gives how many there are in others.
+        """
         self.on_change: Callable[[int], None] | None = None
+        self.others: Callable[[], int] = int
         self._most = most
-        self._running: dict[asyncio.Task[object], Exchange] = {}
+        self._running: dict[asyncio.Task[object], web.Request] = {}
         self._none = asyncio.Event()
         self._none.set()
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many there are in this process."""
         return len(self._running)
 
     @contextmanager
-    def admit(self, exchange: Exchange) -> Iterator[None]:
-        """Inside, the current task's request is one of them. Raises ApiError 529, or 429 by the client's own limits."""
-        if self.count >= self._most:
+    def admit(self, request: web.Request) -> Iterator[None]:
+        """Inside, a request is one of them. Raises ApiError 529, or 429 by the client's own limits."""
+        if self.count + self.others() >= self._most:
             raise ApiError(
                 529, f"this gateway is giving {self._most} answers (MAX_STREAMS) already; try again", retry_after=2
             )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a handler runs in one
-        with exchange.holder.request() if exchange.holder else nullcontext():
-            self._running[task] = exchange
+        holder = request[EXCHANGE].holder
+        with holder.request() if holder else nullcontext():
+            self._running[task] = request
             self._changed()
             try:
                 yield
@@ -43,17 +53,28 @@ class InFlight:
                 self._changed()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until there are none; cut those that take longer, so that their clients ask again."""
+        """Wait until there are none. Those that take longer are told to come again; a client that does not even take
+        that is left.
+        """
+        if await self._ended(seconds):
+            return
+        for task, request in self._running.items():
+            request[EXCHANGE].cut = True
+            task.cancel()
+        if await self._ended(_LAST_WORDS_SECONDS):
+            return
+        for request in self._running.values():
+            if request.transport is not None:
+                request.transport.abort()
+        await self._ended(_LAST_WORDS_SECONDS)
+
+    async def _ended(self, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
                 await self._none.wait()
         except TimeoutError:
-            for task, exchange in self._running.items():
-                exchange.cut = True
-                task.cancel()
-            # each has only its last words left to write
-            async with asyncio.timeout(1):
-                await self._none.wait()
+            return False
+        return True
 
     def _changed(self) -> None:
         if self._running:

@@ -31,7 +31,7 @@ _WORTH_ANOTHER_TRY: Final = (500, 502)
 
 async def create_message(request: web.Request) -> web.StreamResponse:
     """An answer, as events or as one message. Raises ApiError while its status can still be told."""
-    with request.app[GATEWAY].in_flight.admit(request[EXCHANGE]):
+    with request.app[GATEWAY].in_flight.admit(request):
         turn = await read_turn(request, counting=False)
         turn.exchange.stream = bool(turn.request.stream)
         try:

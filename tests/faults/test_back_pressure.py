@@ -129,6 +129,21 @@ async def test_a_stalled_client(size: int, tmp_path: Path) -> None:
     assert gap < LONGEST_GAP
 
 
+async def test_a_stalled_client_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with backend() as served:
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await torrent(writer, SHORT)
+
+        served.handler = answer
+        # which sees to it that the process ends well, and soon
+        async with serve(tmp_path, BACKEND_URL=served.url, SHUTDOWN_GRACE_SECS="0.2") as gateway:
+            _, writer = await stalled_client(gateway)
+            await served.asked.get()
+            await asyncio.sleep(0.5)  # time for all buffers on the way to fill
+        writer.close()
+
+
 async def stalled_client(gateway: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A client that has asked for a torrent and reads on only when it is asked to."""
     sock = socket.socket()

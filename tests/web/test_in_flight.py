@@ -1,7 +1,12 @@
 """Limits on answers in progress, for all and for each key."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
+from gateway.app import make_app
+from gateway.settings import load_settings
+from gateway.web.scoreboard import Scoreboard
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, events, stream
 
 KEYS = "sk-team-alice-0001 name=alice streams=1, sk-team-bob-000002 name=bob requests=1"
@@ -36,6 +41,24 @@ async def test_more_answers_than_may_be_are_told_to_come_back(
     assert counted.status == 200
     assert events(await after.read())[-1][0] == "message_stop"
     assert len(scripted.requests) == 2
+
+
+async def test_the_answers_of_all_workers_count(
+    scripted: ScriptedBackend, no_leaks: None, aiohttp_client: Any, tmp_path: Path
+) -> None:
+    scripted.answers = [stream(*HELLO, *END)]
+    board = Scoreboard(2)
+    board.row(0).begin(pid=100, restarts=0)
+    board.row(1).begin(pid=101, restarts=0)
+    settings = load_settings({"backend_url": scripted.url, "max_streams": "3"}, {}, tmp_path)
+    gateway = await aiohttp_client(make_app(settings, row=board.row(0)))
+
+    board.row(1).set_streams(3)
+    refused = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+    board.row(1).set_streams(2)
+    taken = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+
+    assert (refused.status, taken.status) == (529, 200)
 
 
 async def test_a_key_of_the_gateway_opens_it_and_goes_no_further(
