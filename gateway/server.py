@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, cast
 
 import structlog
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> int:
 
 
 async def serve_until(
-    stopped: Callable[[], Awaitable[None]],
+    stopped: Callable[[], Coroutine[Any, Any, None]],
     app: web.Application,
     settings: Settings,
     *,
@@ -56,10 +56,13 @@ async def serve_until(
     `sockets`, and what is raised, are those of `listening`.
     """
     async with listening(app, settings, sockets=sockets) as url:
-        on_listening(url)
-        app[GATEWAY].warm_up()
-        _calm_collector()
-        await stopped()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stopped())
+            # it must be listening to signals before anybody is told
+            await asyncio.sleep(0)
+            on_listening(url)
+            app[GATEWAY].warm_up()
+            _calm_collector()
         gateway = app[GATEWAY]
         gateway.stopping.set()
         answers, grace = gateway.in_flight.count, settings.shutdown_grace_secs
