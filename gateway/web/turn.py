@@ -98,7 +98,7 @@ class Turn:
         self.exchange.usage = finish.usage
         self.exchange.stop_reason = finish.stop_reason
 
-    def _translated(self) -> tuple[ChatRequest, bytearray]:
+    def _translated(self) -> tuple[ChatRequest, bytes | bytearray]:
         chat = translate_request(
             self.request,
             self.profile,
@@ -106,6 +106,8 @@ class Turn:
             documents=self.documents,
             context_window=self.model.context_window,
         )
+        if self.size < _LARGE_BYTES:
+            return chat, msgspec.json.encode(chat)
         # about as large as what came: growing with many megabytes takes the encoder three times as long, and nothing
         # else runs meanwhile
         body = bytearray(self.size)
