@@ -33,7 +33,7 @@ class RetryPolicy(Struct, frozen=True):
             # never before the named moment
             pause = max(pause, fault.retry_after) * (1 + random.random() / 10)  # noqa: S311  # guards nothing
         elif not fault.taken:
-            pause *= 0.5 + random.random()  # noqa: S311
+            pause *= 0.5 + random.random()  # noqa: S311  # guards nothing
         else:
             return None
         return pause if spent + pause <= self.seconds else None

@@ -94,7 +94,7 @@ class Tap(asyncio.Protocol):
         held, self._held = b"".join(self._held), None
         self._chunks = chunks = Chunks(self._transport, self._give_back)
         # straight there from now on; a transport keeps the method that its protocol had when it was set
-        self.data_received = chunks.receive  # type: ignore[method-assign]
+        self.data_received = chunks.receive  # type: ignore[method-assign]  # a shorter way
         self._transport.set_protocol(self)
         if held:
             chunks.receive(held)

@@ -6,7 +6,7 @@ the profile that avoids it, or None where the refusal is about something else.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, structs
@@ -130,7 +130,7 @@ def _other_way(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
 
 
 def _fewer_tools(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
-    most = next((int(match[1]) for pattern in _MOST_TOOLS if (match := pattern.search(said))), 0)
+    most = _number(said, _MOST_TOOLS)
     return structs.replace(profile, max_tools=most) if 0 < most < len(chat.get("tools", ())) else None
 
 
@@ -146,8 +146,13 @@ def _plainer_schemas(said: str, _: ChatRequest, profile: Profile) -> Profile | N
 
 def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
     asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
-    most = next((int(match[1]) for pattern in _MOST_TOKENS if (match := pattern.search(said))), 0)
+    most = _number(said, _MOST_TOKENS)
     return structs.replace(profile, most_tokens=most) if 0 < most < asked else None
+
+
+def _number(said: str, patterns: Sequence[re.Pattern[str]]) -> int:
+    """The number that the first pattern finds; 0 if none does."""
+    return next((int(match[1]) for pattern in patterns if (match := pattern.search(said))), 0)
 
 
 def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
