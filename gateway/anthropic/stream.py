@@ -24,6 +24,8 @@ HEARTBEAT: Final = (
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null},'
     b'"usage":{"output_tokens":0}}\n\n'
 )
+# of a delta, with the quote that ends its string
+DELTA_END: Final = b'"}}\n\n'
 _MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
@@ -142,6 +144,11 @@ class StreamWriter:
         """Whether the stream has ended, well or not."""
         return self._state is State.CLOSED
 
+    @property
+    def delta_begin(self) -> bytes:
+        """A delta of the open block up to its string, with the quote that begins it."""
+        return self._delta_head + b'"'
+
     def take(self) -> bytes:
         """The frames written since the last call, in one piece."""
         frames = b"".join(self._frames)
@@ -226,10 +233,10 @@ class StreamWriter:
     def copy(self, event: Event, contents: bytes) -> None:
         """Write a delta of the open block for each line of `contents`: a JSON string without its quotes."""
         self._to(event)
-        head = self._delta_head
+        begin = self.delta_begin
         if b"\n" in contents:
-            contents = contents.replace(b"\n", b'"}}\n\n%b"' % head)
-        self._frames.append(b'%b"%b"}}\n\n' % (head, contents))
+            contents = contents.replace(b"\n", DELTA_END + begin)
+        self._frames.append(b"%b%b%b" % (begin, contents, DELTA_END))
 
     def end_block(self) -> None:
         """Close the open block."""

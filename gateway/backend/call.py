@@ -10,7 +10,7 @@ import structlog
 from aiohttp.abc import AbstractStreamWriter
 
 from gateway.backend.breaker import Permit
-from gateway.backend.chunks import Chunks
+from gateway.backend.chunks import Chunks, Lane
 from gateway.backend.silence import SilenceWatch
 from gateway.backend.tap import answer_chunks
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
@@ -151,8 +151,9 @@ class Call:
             self._chunks = None
         return await self._response.content.readany()
 
-    async def relay(self, take: Callable[[bytes], bool]) -> None:
-        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible.
+    async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
+        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible; `lane`
+        is that of `Chunks.relay`.
 
         Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
         Raises what `take` raises. `take` must not block.
@@ -161,7 +162,7 @@ class Call:
             return
         self._waits_since = asyncio.get_running_loop().time()
         try:
-            await self._chunks.relay(take)
+            await self._chunks.relay(take, lane)
         finally:
             self._waits_since = None
 

@@ -15,21 +15,29 @@ _LONGEST_SIZE: Final = 10
 # bytes that wait for a slow reader before reading pauses
 _MOST_WAITING: Final = 128 * 1024
 
+Receive = Callable[[bytes], None]
+# what stands before `Chunks.receive` in a relay
+Lane = Callable[["Chunks"], Receive]
+
 
 class Chunks:
     """Fed with what is read from the connection; gives the content to `read`, or to a function by `relay`.
 
     `give_back` gets what is not content: the last chunk and what follows it, and all from a chunk on that is not
-    framed in the plainest way, with an extension for example; `ended` and `given_back` tell which.
+    framed in the plainest way, with an extension for example; `ended` and `given_back` tell which. `divert` gets the
+    function that is to have what is read next, `receive` or a lane, while there is content to come.
     """
 
-    def __init__(self, transport: asyncio.Transport, give_back: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, give_back: Receive, divert: Callable[[Receive], None] | None = None
+    ) -> None:
         self.ended = False
         self.given_back = False
         # how often something came
         self.reads = 0
         self._transport = transport
         self._give_back = give_back
+        self._divert = divert
         self._rest = b""  # of a chunk's size, or of a line end
         self._left = 0  # of a chunk's content
         self._expects_line_end = False
@@ -39,6 +47,7 @@ class Chunks:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], bool] | None = None
+        self._diverted = False
 
     async def read(self) -> bytes:
         """The content that has come, at least a byte; empty once there is no more. Raises what `fail` was given."""
@@ -50,19 +59,29 @@ class Chunks:
             raise self._error
         return b""
 
-    async def relay(self, take: Callable[[bytes], bool]) -> None:
+    @property
+    def between(self) -> bool:
+        """Whether what comes next is the beginning of a chunk."""
+        return not (self._left or self._rest or self._expects_line_end or self._over)
+
+    async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
         """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
 
-        Raises what `take` raises; what it has not taken, and what went wrong with the connection, is for `read`.
+        `lane` makes a function that meanwhile gets all that is read: it may deal with whole chunks, and passes the rest
+        on to `receive`. Raises what `take` raises; what it has not taken, and what went wrong with the connection, is
+        for `read`.
         """
         if self._waiting and not take(self._all_waiting()):
             return
         if not self._over:
             self._take = take
+            if lane is not None and self._divert is not None:
+                self._diverted = True
+                self._divert(lane(self))
             try:
                 await self._wait()
             finally:
-                self._take = None
+                self._end_relay()
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come."""
@@ -88,10 +107,10 @@ class Chunks:
         if content and (take := self._take) is not None:
             try:
                 if not take(content):
-                    self._take = None
+                    self._end_relay()
                     self._wake()
             except Exception as error:  # noqa: BLE001  # raised by `relay`
-                self._take = None
+                self._end_relay()
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_exception(error)
         elif content:
@@ -150,6 +169,12 @@ class Chunks:
             self._error = aiohttp.ClientPayloadError("a chunk is longer than it said")
             self._transport.abort()
         return at + len(found)
+
+    def _end_relay(self) -> None:
+        self._take = None
+        if self._diverted and self._divert is not None and not self._over:
+            self._divert(self.receive)
+        self._diverted = False
 
     def _keep(self, content: bytes) -> None:
         self._waiting.append(content)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from gateway.backend.chunks import Chunks
+from gateway.backend.chunks import Chunks, Receive
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
@@ -92,10 +92,8 @@ class Tap(asyncio.Protocol):
         if self._held is None:
             return None
         held, self._held = b"".join(self._held), None
-        self._chunks = chunks = Chunks(self._transport, self._give_back)
-        # straight there from now on; a transport keeps the method that its protocol had when it was set
-        self.data_received = chunks.receive  # type: ignore[method-assign]  # a shorter way
-        self._transport.set_protocol(self)
+        self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
+        self._divert(chunks.receive)
         if held:
             chunks.receive(held)
         if self._gone is not None:
@@ -157,6 +155,14 @@ class Tap(asyncio.Protocol):
         self._chunks = None
         self._pass_on()
         self._inner.data_received(data)
+
+    def _divert(self, receive: Receive) -> None:
+        """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
+        was set.
+        """
+        if self._chunks is not None and not self._transport.is_closing():
+            setattr(self, "data_received", receive)  # noqa: B010  # not for every tap, as mypy would have it
+            self._transport.set_protocol(self)
 
     def _pass_on(self) -> None:
         if "data_received" in self.__dict__:

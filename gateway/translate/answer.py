@@ -28,7 +28,7 @@ class StreamTranslator:
     has no content yet may go on from an answer that failed.
     """
 
-    __slots__ = ("_between", "_decoder", "_done", "_reducer", "_shortcut", "writer")
+    __slots__ = ("_between", "_decoder", "_done", "_reducer", "shortcut", "writer")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class StreamTranslator:
         """Without the shortcut every event goes the long way; what comes out is the same."""
         self.writer = writer or StreamWriter()
         self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
-        self._shortcut = Shortcut(self._reducer, self.writer, used=shortcut)
+        self.shortcut = Shortcut(self._reducer, self.writer, used=shortcut)
         self._decoder = SSEDecoder()
         self._between = False  # what came so far ended with an event's end
         self._done = False
@@ -61,10 +61,10 @@ class StreamTranslator:
 
         Raises BackendFault; the frames of what came before the fault are with the writer all the same.
         """
-        if self._done or (self._between and self._shortcut.copy_one(data)):
+        if self._done:
             return
         try:
-            if self._shortcut.curious:
+            if self.shortcut.curious:
                 self._feed_parts(data)
             else:
                 self._feed_long_way(data)
@@ -77,8 +77,8 @@ class StreamTranslator:
         while start < length and not self._done:
             end = start
             if self._between:
-                end = self._shortcut.copy(data, start, at_once=tries > 0)
-                tries -= self._shortcut.known
+                end = self.shortcut.copy(data, start, at_once=tries > 0)
+                tries -= self.shortcut.pattern is not None
             if end == start:
                 # the rest of an event that has begun, or the next one
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)
@@ -87,12 +87,12 @@ class StreamTranslator:
             start = end
 
     def _feed_long_way(self, data: bytes) -> None:
-        self._shortcut.settle()
+        self.shortcut.settle()
         was_between = self._between
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         self._between = self._decoder.idle
-        if was_between and self._between and not self._done and self._shortcut.curious:
-            self._shortcut.learn(data)
+        if was_between and self._between and not self._done and self.shortcut.curious:
+            self.shortcut.learn(data)
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""
@@ -100,7 +100,7 @@ class StreamTranslator:
 
     def end(self, *, estimated_input: int) -> Finish:
         """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
-        self._shortcut.settle()
+        self.shortcut.settle()
         # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())

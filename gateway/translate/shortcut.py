@@ -14,7 +14,7 @@ written, byte for byte, because
 """
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -36,7 +36,7 @@ _EVENTS: Final = {
 _SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
 # strings' contents, parted by line ends, which cannot stand in them
 _COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
-_ASCII: Final = re.compile(rb"[ !#-\[\]-~]*+(?:%b[ !#-\[\]-~]*+)*+" % _SHORT_ESCAPE)
+_ONE: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % _SHORT_ESCAPE)
 _ESCAPES: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|[^u])")
 _PROBE: Final = "probe"
 _END: Final = b"\n\n"
@@ -46,75 +46,69 @@ _MOST_MISSES: Final = 32
 _FIRST_LOOK: Final = 4
 
 
-class Shortcut:
-    """Copies what it knows; the rest is for the long way, from which it learns."""
+class Pattern(NamedTuple):
+    """What is alike in events of one kind: the bytes before and behind the string's content. `call` is the call's index
+    among several, for arguments.
+    """
 
-    __slots__ = (
-        "_between",
-        "_characters",
-        "_copied",
-        "_head",
-        "_in_run",
-        "_index",
-        "_kind",
-        "_misses",
-        "_reducer",
-        "_tail",
-        "_writer",
-    )
+    kind: Kind
+    call: object
+    head: bytes
+    tail: bytes
+
+
+class Shortcut:
+    """Copies what it knows; the rest is for the long way, from which it learns.
+
+    A lane (gateway/web/lane.py) may copy events itself while `in_run` holds, and tells so by `note`, or by adding to
+    `characters`.
+    """
+
+    __slots__ = ("_between", "_copied", "_misses", "_reducer", "_writer", "characters", "in_run", "pattern")
 
     def __init__(self, reducer: Reducer, writer: StreamWriter, *, used: bool = True) -> None:
         self._reducer = reducer
         self._writer = writer
-        self._kind: Kind = "text"
-        self._index: object = None
-        self._head = self._tail = self._between = b""
-        self._in_run = False
+        self.pattern: Pattern | None = None
+        self._between = b""
+        # whether another such event would do no more than go out
+        self.in_run = False
         # what the reducer has not been told yet: arguments, or how much text
         self._copied: list[bytes] = []
-        self._characters = 0
+        self.characters = 0
         self._misses = 0 if used else _MOST_MISSES
-
-    @property
-    def known(self) -> bool:
-        """Whether events of some kind have been learnt."""
-        return bool(self._head)
 
     @property
     def curious(self) -> bool:
         """Whether another event is worth a look."""
         return self._misses < _MOST_MISSES
 
-    def copy_one(self, data: bytes) -> bool:
-        """Translate `data` if it is one known event with ASCII text, the most common case; else do nothing."""
-        head, tail = self._head, self._tail
-        if not (head and data.startswith(head) and data.endswith(tail)):
+    def note(self, content: bytes) -> bool:
+        """An event of the pattern with this content is to go out by the lane: whether it may."""
+        if _ONE.fullmatch(content) is None:
             return False
-        content = data[len(head) : -len(tail)]
-        if not content or _ASCII.fullmatch(content) is None:
+        try:
+            text = _decode_text(b'"%b"' % content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        if not self._in_run:
-            if not self._reducer.takes(self._kind, self._index):
-                return False
-            self._in_run = True
-            self._misses = 0
-        if self._kind == "arguments":
+        if self.pattern is not None and self.pattern.kind == "arguments":
             self._copied.append(content)
         else:
-            self._characters += len(_decode_text(b'"%b"' % content)) if b"\\" in content else len(content)
-        self._writer.copy(_EVENTS[self._kind], content)
+            self.characters += len(text)
         return True
 
     def settle(self) -> None:
         """Tell the reducer what has been copied; to be called before anything goes the long way, or ends."""
-        self._in_run = False
+        self.in_run = False
+        if self.pattern is None:
+            return
         if self._copied:
             text = _decode_text(b'"%b"' % b"".join(self._copied))
             self._copied.clear()
-            self._reducer.copied(self._kind, len(text), text)
-        elif self._characters:
-            self._reducer.copied(self._kind, self._characters)
-            self._characters = 0
+            self._reducer.copied(self.pattern.kind, len(text), text)
+        elif self.characters:
+            self._reducer.copied(self.pattern.kind, self.characters)
+            self.characters = 0
 
     def copy(self, data: bytes, start: int, *, at_once: bool = True) -> int:
         """Translate the run of known events at `start`. Returns where it ends; `start` if there is none.
@@ -123,20 +117,31 @@ class Shortcut:
         has been read: each takes as long as there is data.
         """
         self.settle()
-        if not self._head or not data.startswith(self._head, start) or not self._reducer.takes(self._kind, self._index):
+        pattern = self.pattern
+        if (
+            pattern is None
+            or not data.startswith(pattern.head, start)
+            or not self._reducer.takes(pattern.kind, pattern.call)
+        ):
             return start
-        end = data.rfind(self._tail, start) + len(self._tail)
-        if not (at_once and end > start + len(self._head) + len(self._tail) and self._copy(data[start:end])):
-            end = self._copy_singly(data, start)
+        end = data.rfind(pattern.tail, start) + len(pattern.tail)
+        alone = end <= start + len(pattern.head) + len(pattern.tail)
+        if not at_once or alone or not self._copy(pattern, data[start:end]):
+            end = self._copy_singly(pattern, data, start)
         if end > start:
+            self.in_run = True
             self._misses = 0
         return end
 
-    def _copy_singly(self, data: bytes, start: int) -> int:
-        head, tail = self._head, self._tail
+    def _copy_singly(self, pattern: Pattern, data: bytes, start: int) -> int:
+        _, _, head, tail = pattern
         while data.startswith(head, start):
             end = data.find(_END, start) + len(_END)
-            if end < len(_END) or not data.startswith(tail, end - len(tail)) or not self._copy(data[start:end]):
+            if (
+                end < len(_END)
+                or not data.startswith(tail, end - len(tail))
+                or not self._copy(pattern, data[start:end])
+            ):
                 break
             start = end
         return start
@@ -144,7 +149,7 @@ class Shortcut:
     def learn(self, event: bytes) -> None:
         """Take an event that the long way has just translated as the pattern of others, if it is of that kind."""
         self._misses += 1
-        if self._misses < _FIRST_LOOK and not self._head:
+        if self._misses < _FIRST_LOOK and self.pattern is None:
             return
         if not event.startswith(b"data:") or event.count(b"\n") != len(_END) or not event.endswith(_END):
             return
@@ -159,17 +164,18 @@ class Shortcut:
         at = event.find(quoted)
         head, tail = event[: at + 1], event[at + len(quoted) - 1 :]
         if _decode(head + _PROBE.encode() + tail) == _with_text(chunk, kind, _PROBE):
-            self._kind, self._index, self._head, self._tail = kind, index, head, tail
+            self.pattern = Pattern(kind, index, head, tail)
             self._between = tail + head
 
-    def _copy(self, run: bytes) -> bool:
+    def _copy(self, pattern: Pattern, run: bytes) -> bool:
         """Write what a run of events says. Returns False, and writes nothing, if it is not that."""
-        before, behind = len(self._head), len(_END) - len(self._tail)
+        kind, _, head, tail = pattern
+        before, behind = len(head), len(_END) - len(tail)
         if run.find(_END) == len(run) - len(_END):
-            contents = [run[before : -len(self._tail)]]
+            contents = [run[before : -len(tail)]]
         else:
             contents = [event[before:behind] for event in run[: -len(_END)].split(_END)]
-            if self._between.join(contents) != run[before : -len(self._tail)]:
+            if self._between.join(contents) != run[before : -len(tail)]:
                 return False
         flat = b"\n".join(contents)
         if b"\\u" in flat or b"\\/" in flat:
@@ -184,8 +190,8 @@ class Shortcut:
             text = _decode_text(b'"%b"' % flat.replace(b"\n", b""))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        self._reducer.copied(self._kind, len(text), text)
-        self._writer.copy(_EVENTS[self._kind], flat)
+        self._reducer.copied(kind, len(text), text)
+        self._writer.copy(_EVENTS[kind], flat)
         return True
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from aiohttp import HttpVersion11, web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
+from gateway.backend.chunks import Lane
+from gateway.translate.shortcut import Shortcut
 from gateway.web.exchange import Exchange
 from gateway.web.keep_alive import KeepAlive
+from gateway.web.lane import MOST_UNSENT, make_lane
 
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -17,10 +21,6 @@ _HEADERS: Final = {
     # nginx and its kin would gather events otherwise
     "X-Accel-Buffering": "no",
 }
-
-
-# bytes that may wait for a client before it counts as slow
-_MOST_UNSENT: Final = 64 * 1024
 
 
 class EventStream:
@@ -49,8 +49,8 @@ class EventStream:
         self._loop = asyncio.get_running_loop()
         # of the last write, and of the last event that every client counts
         self._wrote = self._counted = self._loop.time()
-        # by `write_now`, which looks at no clock, and as far as `tick` knows of them
-        self._writes = self._writes_seen = 0
+        # as far as `tick` knows of bytes that were sent without a look at the clock
+        self._sent_seen = 0
 
     def start(self) -> None:
         """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
@@ -76,7 +76,7 @@ class EventStream:
             self._chunked
             and transport is not None
             and not transport.is_closing()
-            and transport.get_write_buffer_size() <= _MOST_UNSENT
+            and transport.get_write_buffer_size() <= MOST_UNSENT
         )
 
     def write_now(self) -> bool:
@@ -85,10 +85,14 @@ class EventStream:
         if transport is None:
             return False
         if frames := self._writer.take():
-            self._writes += 1
             self._exchange.sent += len(frames)
             transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
-        return transport.get_write_buffer_size() <= _MOST_UNSENT
+        return transport.get_write_buffer_size() <= MOST_UNSENT
+
+    def lane(self, shortcut: Shortcut) -> Lane | None:
+        """What may stand before the relay of an answer; to be asked for, too, only when `keeps_up`."""
+        transport = self._request.transport
+        return partial(make_lane, transport, self._exchange, shortcut, self._writer) if transport else None
 
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly, all in one."""
@@ -114,8 +118,8 @@ class EventStream:
         """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
         if self._writer.closed:
             return
-        if self._writes != self._writes_seen:
-            self._writes_seen = self._writes
+        if self._exchange.sent != self._sent_seen:
+            self._sent_seen = self._exchange.sent
             self._wrote = self._counted = now
         silence = now - self._wrote
         if self._client_is_slow():
@@ -160,5 +164,6 @@ class EventStream:
         response = await self._open()
         self._wrote = self._loop.time()
         self._exchange.event_sent(len(frames))
+        self._sent_seen = self._exchange.sent
         await response.write(frames)
         self._chunked = self._request.version >= HttpVersion11

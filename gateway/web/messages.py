@@ -160,4 +160,4 @@ async def _pump(turn: Turn, call: Call, translator: StreamTranslator, stream: Ev
         if writer.has_content:
             turn.release()
             if stream.keeps_up and not translator.finished:
-                await call.relay(take)
+                await call.relay(take, stream.lane(translator.shortcut))

@@ -17,7 +17,14 @@ SHORT = Timeouts(connect=5, send=5, answer=5, silence=5)
 
 @pytest.fixture
 async def backend(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
-    backend = backend_at(scripted.url, fail_max=2, timeouts=Timeouts(answer=0.1, silence=0.1))
+    backend = backend_at(scripted.url, fail_max=2)
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+async def impatient(scripted: ScriptedBackend) -> AsyncIterator[Backend]:
+    backend = backend_at(scripted.url, timeouts=Timeouts(answer=0.1, silence=0.1))
     yield backend
     await backend.close()
 
@@ -77,30 +84,30 @@ async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend,
     assert backend.breaker.failures == 0
 
 
-async def test_no_answer_in_time_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+async def test_no_answer_in_time_counts(scripted: ScriptedBackend, impatient: Backend) -> None:
     scripted.answers = [silence(asyncio.Event())]
 
-    fault = await fault_of(backend)
+    fault = await fault_of(impatient)
 
     assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent no answer within 0.1 s")
-    assert backend.breaker.failures == 1
+    assert impatient.breaker.failures == 1
 
 
-async def test_silence_within_an_answer_counts(scripted: ScriptedBackend, backend: Backend) -> None:
+async def test_silence_within_an_answer_counts(scripted: ScriptedBackend, impatient: Backend) -> None:
     scripted.answers = [stream(b"one", asyncio.Event())]
 
-    fault = await fault_of(backend)
+    fault = await fault_of(impatient)
 
     assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent nothing for 0.1 s")
-    assert backend.breaker.failures == 1
+    assert impatient.breaker.failures == 1
     await asyncio.wait_for(scripted.client_left.wait(), 2)
 
 
-async def test_who_reads_slowly_does_not_make_the_backend_silent(scripted: ScriptedBackend, backend: Backend) -> None:
+async def test_who_reads_slowly_does_not_make_the_backend_silent(scripted: ScriptedBackend, impatient: Backend) -> None:
     first_read = asyncio.Event()
     scripted.answers = [stream(b"one", first_read, b"two")]
 
-    async with await backend.chat(b"{}", token="key", stream=True) as answer:
+    async with await impatient.chat(b"{}", token="key", stream=True) as answer:
         assert await answer.read() == b"one"
         await asyncio.sleep(0.2)  # longer than the backend may be silent
         first_read.set()

@@ -1,0 +1,97 @@
+"""The lane: an event that comes alone goes from one connection to the other in one function.
+
+Backends send an event for each token. With many streams, nearly each one is all that a read gives: one chunk of
+HTTP/1.1 (RFC 9112, section 7.1) that holds one event, which differs from the last in its piece of text only. What such
+an event costs is then mostly the number of functions that it goes through. The lane looks whether what has been read is
+exactly that, and writes its translation as one chunk; all else it passes on. It is held to the long way by
+`tests/web/test_lane.py`: the same bytes go out, whatever comes in.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+from gateway.anthropic.stream import DELTA_END, StreamWriter
+from gateway.backend.chunks import Chunks, Receive
+from gateway.translate.shortcut import Pattern, Shortcut
+from gateway.web.exchange import Exchange
+
+# bytes that may wait for a client before it counts as slow
+MOST_UNSENT: Final = 64 * 1024
+# of a text that is one token, or a few
+_LONGEST: Final = 512
+_LINE_END: Final = b"\r\n"
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
+
+
+def make_lane(
+    transport: asyncio.WriteTransport, exchange: Exchange, shortcut: Shortcut, writer: StreamWriter, chunks: Chunks
+) -> Receive:
+    """A function that takes what is read from the backend while an answer is relayed; it writes to the client's
+    `transport`, and counts in `exchange`.
+
+    To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing.
+    """
+    pass_on = chunks.receive
+    write, is_closing, unsent = transport.write, transport.is_closing, transport.get_write_buffer_size
+    is_plain, note = _PLAIN.fullmatch, shortcut.note
+    frames = _NONE
+
+    def receive(data: bytes) -> None:
+        nonlocal frames
+        frame = frames[len(data)]
+        if frame is not None:
+            head, tail, out = frame
+            if data.startswith(head) and data.endswith(tail) and not is_closing() and unsent() <= MOST_UNSENT:
+                content = data[len(head) : -len(tail)]
+                if frames.counts and is_plain(content) is not None:
+                    shortcut.characters += len(content)
+                elif not note(content):
+                    content = b""
+                if content:
+                    chunks.reads += 1
+                    exchange.sent += frames.around + len(content)
+                    write(b"".join((out, content, _CHUNK_END)))
+                    return
+        pass_on(data)
+        frames = _frames(frames, shortcut, writer) if chunks.between and shortcut.in_run else _NONE
+
+    return receive
+
+
+class _Frames(dict[int, tuple[bytes, bytes, bytes] | None]):
+    """By the length of what is read: how an event of the pattern begins and ends there, and how its translation begins.
+
+    All with their chunk's framing, of which the length is a part.
+    """
+
+    def __init__(self, pattern: Pattern | None, delta: bytes) -> None:
+        self.pattern = pattern
+        self.delta = delta
+        self.around = len(delta) + len(DELTA_END)
+        # whether its characters are all that is to be told of a plain text
+        self.counts = pattern is not None and pattern.kind != "arguments"
+        self._tail = pattern.tail + _LINE_END if pattern else b""
+
+    def __missing__(self, length: int) -> tuple[bytes, bytes, bytes] | None:
+        if self.pattern is None:
+            return None
+        # a chunk's length is less than what is read by four bytes and by its own digits
+        digits = len(b"%x" % max(length - 6, 0))
+        head = b"%x\r\n%b" % (length - 4 - digits, self.pattern.head)
+        content = length - len(head) - len(self._tail)
+        if not 0 < content <= _LONGEST:
+            return None
+        out = b"%x\r\n%b" % (self.around + content, self.delta)
+        frame = self[length] = head, self._tail, out
+        return frame
+
+
+_NONE: Final = _Frames(None, b"")
+_CHUNK_END: Final = DELTA_END + _LINE_END
+
+
+def _frames(frames: _Frames, shortcut: Shortcut, writer: StreamWriter) -> _Frames:
+    if frames.pattern is shortcut.pattern and frames.delta == writer.delta_begin:
+        return frames
+    return _Frames(shortcut.pattern, writer.delta_begin)
