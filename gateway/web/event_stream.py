@@ -3,24 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
 from gateway.backend.chunks import Lane
 from gateway.translate.shortcut import Shortcut
+from gateway.web.event_response import MOST_UNSENT, EventResponse
 from gateway.web.exchange import Exchange
 from gateway.web.keep_alive import KeepAlive
-from gateway.web.lane import MOST_UNSENT, make_lane
-
-_HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
-    # nginx and its kin would gather events otherwise
-    "X-Accel-Buffering": "no",
-}
+from gateway.web.lane import make_lane
 
 
 class EventStream:
@@ -43,9 +36,7 @@ class EventStream:
         self._keep_alive = keep_alive
         self._writer = writer
         self._start = start
-        self._response: web.StreamResponse | None = None
-        # the response has begun, and its body goes out in HTTP/1.1's chunks
-        self._chunked = False
+        self._response: EventResponse | None = None
         self._loop = asyncio.get_running_loop()
         # of the last write, and of the last event that every client counts
         self._wrote = self._counted = self._loop.time()
@@ -73,7 +64,9 @@ class EventStream:
         """Whether the client has the response open and takes what it is sent; only then may `write_now` be called."""
         transport = self._request.transport
         return (
-            self._chunked
+            self._response is not None
+            and self._response.prepared
+            and self._response.in_chunks
             and transport is not None
             and not transport.is_closing()
             and transport.get_write_buffer_size() <= MOST_UNSENT
@@ -97,7 +90,7 @@ class EventStream:
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly, all in one."""
         frames = self._writer.take()
-        response = await self._open()
+        response = self._open()
         if frames:
             self._exchange.event_sent(len(frames))
         await response.write_eof(frames)
@@ -109,7 +102,7 @@ class EventStream:
         """
         self._writer.error(error.body(self._exchange.request_id))
         await self.flush()
-        response = await self._open()
+        response = self._open()
         if self._request.transport is not None:
             self._request.transport.close()
         return response
@@ -153,17 +146,15 @@ class EventStream:
             self._exchange.error = f"the client took nothing for {limit:g} s"
             transport.abort()
 
-    async def _open(self) -> web.StreamResponse:
+    def _open(self) -> EventResponse:
         if self._response is None:
             self.start()
-            self._response = web.StreamResponse(headers=_HEADERS)
-            await self._response.prepare(self._request)
+            self._response = EventResponse(self._request, self._exchange.request_id)
         return self._response
 
     async def _write(self, frames: bytes) -> None:
-        response = await self._open()
+        response = self._open()
         self._wrote = self._loop.time()
         self._exchange.event_sent(len(frames))
         self._sent_seen = self._exchange.sent
         await response.write(frames)
-        self._chunked = self._request.version >= HttpVersion11

@@ -14,10 +14,9 @@ from typing import Final
 from gateway.anthropic.stream import DELTA_END, StreamWriter
 from gateway.backend.chunks import Chunks, Receive
 from gateway.translate.shortcut import Pattern, Shortcut
+from gateway.web.event_response import MOST_UNSENT
 from gateway.web.exchange import Exchange
 
-# bytes that may wait for a client before it counts as slow
-MOST_UNSENT: Final = 64 * 1024
 # of a text that is one token, or a few
 _LONGEST: Final = 512
 _LINE_END: Final = b"\r\n"

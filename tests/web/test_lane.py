@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from gateway.backend.chunks import Chunks, Receive
 from gateway.translate.answer import StreamTranslator
 from gateway.translate.errors import BackendFault
+from gateway.web.event_response import MOST_UNSENT
 from gateway.web.exchange import Exchange
-from gateway.web.lane import MOST_UNSENT, make_lane
+from gateway.web.lane import make_lane
 from tests.translate.conftest import ESTIMATED_INPUT
 from tests.translate.test_shortcut import BROKEN, ODD, RAW, TEXTS, Json, arguments, chunk, events, line
 
