@@ -4,19 +4,19 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import structlog
 from msgspec import Struct
 
 from gateway.backend.breaker import Breaker, Permit
-from gateway.backend.call import Call, JSONBody, refusal
+from gateway.backend.call import Call, refusal
 from gateway.backend.endpoint import Endpoint
+from gateway.backend.post import FAILURES, Attempt, Post, Response
 from gateway.backend.profiles import profile_for_host
 from gateway.backend.retry import RetryPolicy
 from gateway.backend.silence import SilenceWatch
-from gateway.backend.tap import TappedConnector
 from gateway.openai.models import Model, decode_models
 from gateway.openai.profile import GENERIC
 from gateway.translate.errors import BackendFault, fault_from_response
@@ -26,6 +26,10 @@ _CLOSE_SECONDS: Final = 2.0
 # Idle connections are closed before the server does it, which could cut a request short: servers on the user's own
 # machines wait 5 s (llama.cpp, uvicorn); hosted ones a minute or more, and a new connection to them costs more.
 _IDLE_SECONDS: Final = {"http": 4.0, "https": 30.0}
+
+_HEADERS: Final = b"Accept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
+# a compressed stream comes in lumps
+_STREAM_HEADERS: Final = b"Accept: text/event-stream\r\nAccept-Encoding: identity\r\n"
 
 log = structlog.get_logger(__name__)
 
@@ -66,12 +70,19 @@ class Backend:
         self._connections = connections
         self._key = key
         self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
-        self._watch = SilenceWatch(timeouts.silence)
+        self._watch = SilenceWatch(timeouts.silence, shortest=min(timeouts.silence, timeouts.answer))
         self._session = aiohttp.ClientSession(
-            connector=TappedConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
             timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[_trace()],
+        )
+        self._send = Post(
+            self._session,
+            endpoint.chat,
+            self._watch,
+            connect=timeouts.connect,
+            send=timeouts.send,
+            answer=timeouts.answer,
         )
 
     async def chat(self, body: bytes | bytearray, *, token: str, stream: bool) -> Call:
@@ -79,20 +90,17 @@ class Backend:
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
-        headers = {
-            **self._authorization(token),
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream" if stream else "application/json",
-            # a compressed stream comes in lumps
-            "Accept-Encoding": "identity" if stream else "gzip, deflate",
-        }
+        headers = b"".join(
+            b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._authorization(token).items()
+        )
+        headers += _STREAM_HEADERS if stream else _HEADERS
         loop = asyncio.get_running_loop()
         started, tries = loop.time(), 0
         while True:
             permit = self.breaker.admit()
             tries += 1
             try:
-                response = await self._guarded(body, headers, permit)
+                response = await self._guarded(body, headers, permit, stream=stream)
                 return Call(response, permit, self._watch, where=self.endpoint.shown, retries=tries - 1)
             except BackendFault as fault:
                 pause = self._retry.pause(fault, tries, loop.time() - started)
@@ -107,13 +115,12 @@ class Backend:
             async with self._session.get(
                 self.endpoint.models,
                 headers=self._authorization(token or ""),
-                trace_request_ctx=_Connection(),
                 timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
                 allow_redirects=False,
             ) as response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(error, _Connection(), None) from None
+            raise self._unreachable(error, Attempt()) from None
         if response.status == 404:
             raise BackendFault(404, f"the backend has no model list at {self.endpoint.models_shown}", counts=False)
         if response.status != 200:
@@ -137,12 +144,10 @@ class Backend:
             return {}
         return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
 
-    async def _guarded(
-        self, body: bytes | bytearray, headers: dict[str, str], permit: Permit
-    ) -> aiohttp.ClientResponse:
+    async def _guarded(self, body: bytes | bytearray, headers: bytes, permit: Permit, *, stream: bool) -> Response:
         """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""
         try:
-            response = await self._post(body, headers)
+            response = await self._post(body, headers, stream=stream)
             if response.status == 200:
                 return response
             try:
@@ -156,37 +161,25 @@ class Backend:
             permit.abandoned()
             raise
 
-    async def _post(self, body: bytes | bytearray, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, body: bytes | bytearray, headers: bytes, *, stream: bool) -> Response:
         """The response's head. Redirects are not followed: the token is for this host only. Raises BackendFault.
 
         A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent
         on the next.
         """
         while True:
-            connection = _Connection()
-            data = JSONBody(body, self._timeouts.send)
+            attempt = Attempt()
             try:
-                async with asyncio.timeout(self._timeouts.answer):
-                    return await self._session.post(
-                        self.endpoint.chat,
-                        data=data,
-                        headers=headers,
-                        allow_redirects=False,
-                        trace_request_ctx=connection,
-                    )
-            except asyncio.CancelledError:
-                data.abandon()
-                raise
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                data.abandon()
+                return await self._send(body, headers, attempt, stream=stream)
+            except FAILURES as error:
                 closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-                if not (closed and connection.reused):
-                    raise self._unreachable(error, connection, data) from None
+                if not (closed and attempt.reused):
+                    raise self._unreachable(error, attempt) from None
 
-    def _unreachable(self, error: BaseException, connection: "_Connection", body: JSONBody | None) -> BackendFault:
+    def _unreachable(self, error: BaseException, attempt: Attempt) -> BackendFault:
         """A failure to connect, or to get an answer, in words that say what to check."""
         where, timeouts = self.endpoint.shown, self._timeouts
-        if isinstance(error, aiohttp.ConnectionTimeoutError) and connection.queued:
+        if isinstance(error, aiohttp.ConnectionTimeoutError) and attempt.queued:
             return BackendFault(
                 529,
                 f"all {self._connections} connections to the backend (BACKEND_CONNECTIONS) are in use; try again",
@@ -196,7 +189,7 @@ class Backend:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             text = f"no connection to the backend at {where} within {timeouts.connect:g} s"
             return BackendFault(504, text, taken=False)
-        if isinstance(error, TimeoutError) and body is not None and body.stuck:
+        if isinstance(error, TimeoutError) and attempt.stuck:
             text = f"the backend at {where} took nothing of the request for {timeouts.send:g} s"
             return BackendFault(504, text, taken=False)
         if isinstance(error, TimeoutError):
@@ -211,31 +204,4 @@ class Backend:
             text = f"no connection to the backend at {where} ({reason}): is it running?"
             return BackendFault(502, text, taken=False)
         text = f"the backend at {where} closed the connection before it answered; try again"
-        return BackendFault(502, text, taken=body is None or body.written)
-
-
-class _Connection:
-    """How a request got its connection: one that had been used before, or not yet any."""
-
-    __slots__ = ("queued", "reused")
-
-    def __init__(self) -> None:
-        self.queued = False
-        self.reused = False
-
-
-def _trace() -> aiohttp.TraceConfig:
-    async def reused(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams) -> None:
-        context.trace_request_ctx.reused = True
-
-    async def queued(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedStartParams) -> None:
-        context.trace_request_ctx.queued = True
-
-    async def served(_: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionQueuedEndParams) -> None:
-        context.trace_request_ctx.queued = False
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(reused)
-    trace.on_connection_queued_start.append(queued)
-    trace.on_connection_queued_end.append(served)
-    return trace
+        return BackendFault(502, text, taken=attempt.written)

@@ -1,4 +1,4 @@
-"""One call to the backend: its request's body on the way out, its answer on the way in."""
+"""One call to the backend whose answer has begun."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,64 +7,18 @@ from typing import Final, Self
 
 import aiohttp
 import structlog
-from aiohttp.abc import AbstractStreamWriter
 
 from gateway.backend.breaker import Permit
 from gateway.backend.chunks import Chunks, Lane
+from gateway.backend.post import Response
 from gateway.backend.silence import SilenceWatch
-from gateway.backend.tap import answer_chunks
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
 
 # of an error's body; more than any message needs
 _ERROR_BYTES: Final = 256 * 1024
 _ERROR_SECONDS: Final = 5.0
-_SLICE_BYTES: Final = 256 * 1024
-# aiohttp gathers as much without waiting for the backend
-_AT_ONCE_BYTES: Final = 60 * 1024
 
 log = structlog.get_logger(__name__)
-
-
-class JSONBody(aiohttp.Payload):
-    """A request's body, written in slices: one of many megabytes must not go to the socket in one piece.
-
-    `stuck_after`: how many seconds the backend may take for a slice. `written` tells that it may have all of it. A body
-    that is to go no further must be abandoned: a connection that is closed waits until what it has gathered is taken.
-    """
-
-    def __init__(self, value: bytes | bytearray, stuck_after: float) -> None:
-        super().__init__(value, content_type="application/json")
-        self._size = len(value)
-        self._stuck_after = stuck_after
-        self.written = False
-        self.stuck = False
-        self._transport: asyncio.Transport | None = None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The body as text."""
-        return bytes(self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write the whole body. Raises TimeoutError."""
-        view = memoryview(self._value)
-        self._transport = getattr(writer, "transport", None)
-        if len(view) <= _AT_ONCE_BYTES:
-            await writer.write(view)
-            self.written = True
-            return
-        for start in range(0, len(view), _SLICE_BYTES):
-            try:
-                async with asyncio.timeout(self._stuck_after):
-                    await writer.write(view[start : start + _SLICE_BYTES])
-            except TimeoutError:
-                self.stuck = True
-                raise
-        self.written = True
-
-    def abandon(self) -> None:
-        """Drop the connection, and what of the body has not gone out."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class Call:
@@ -76,9 +30,7 @@ class Call:
 
     __slots__ = ("_chunks", "_permit", "_reads", "_response", "_waits_since", "_watch", "_where", "patience", "retries")
 
-    def __init__(
-        self, response: aiohttp.ClientResponse, permit: Permit, watch: SilenceWatch, *, where: str, retries: int
-    ) -> None:
+    def __init__(self, response: Response, permit: Permit, watch: SilenceWatch, *, where: str, retries: int) -> None:
         """`retries`: how many tries failed before this one."""
         self._response = response
         self._permit = permit
@@ -93,7 +45,7 @@ class Call:
 
     async def __aenter__(self) -> Self:
         self._watch.add(self)
-        self._chunks = answer_chunks(self._response.content)
+        self._chunks = self._response.chunks()
         return self
 
     async def __aexit__(
@@ -185,7 +137,7 @@ class Call:
             return
 
 
-async def refusal(response: aiohttp.ClientResponse) -> BackendFault:
+async def refusal(response: Response) -> BackendFault:
     """What an answer other than 200 tells."""
     if 300 <= response.status < 400:
         # a query that was BACKEND_URL's comes back in it

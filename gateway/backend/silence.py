@@ -24,10 +24,11 @@ class Reading(Protocol):
 
 
 class SilenceWatch:
-    """Gives up the reads that wait for too long; `seconds` is how long most of them may."""
+    """Gives up the reads that wait for too long; `seconds` is how long most of them may, `shortest` any of them."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, shortest: float) -> None:
         self.seconds = seconds
+        self._tick = min(_LONGEST_TICK, shortest / 4)
         self._readings: set[Reading] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -50,7 +51,7 @@ class SilenceWatch:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(_LONGEST_TICK, self.seconds / 4))
+            await asyncio.sleep(self._tick)
             now = loop.time()
             for reading in list(self._readings):
                 if reading.waited(now) >= reading.patience:

@@ -12,17 +12,11 @@ the connection, and the reader would wait for ever.
 
 import asyncio
 import re
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 
 from gateway.backend.chunks import Chunks, Receive
-
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
 _STREAMED: Final = re.compile(
     rb"HTTP/1\.1 200[ \r](?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)(?!.*\r\ncontent-encoding:)",
@@ -31,35 +25,11 @@ _STREAMED: Final = re.compile(
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 64 * 1024
 
-_tap: "ContextVar[Tap | None]" = ContextVar("tap", default=None)
 
-
-class TappedConnector(aiohttp.TCPConnector):
-    """A connector whose connections have taps."""
-
-    async def connect(
-        self,
-        req: "ClientRequest",
-        traces: "list[Trace]",
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's
-    ) -> "Connection":
-        """A connection, its tap ready for the answer to `req`, and told to the task that asks."""
-        connection = await super().connect(req, traces, timeout)
-        if connection.transport is not None:
-            before = connection.transport.get_protocol()
-            tap = before if isinstance(before, Tap) else Tap(connection.transport)
-            tap.begin(stream=req.headers.get("Accept") == "text/event-stream")
-            _tap.set(tap)
-        return connection
-
-
-def answer_chunks(content: aiohttp.StreamReader) -> Chunks | None:
-    """The chunks of the answer that this task has asked for, once its head has come; None if aiohttp has them, and
-    `content` gives them.
-    """
-    tap = _tap.get()
-    _tap.set(None)
-    return tap.answer(content) if tap is not None else None
+def tap_of(transport: asyncio.Transport) -> tuple["Tap", bool]:
+    """The tap on a connection to the backend, and whether it was there before: the connection is used again."""
+    before = transport.get_protocol()
+    return (before, True) if isinstance(before, Tap) else (Tap(transport), False)
 
 
 class Tap(asyncio.Protocol):
@@ -86,7 +56,7 @@ class Tap(asyncio.Protocol):
         self._pass_on()
 
     def answer(self, content: aiohttp.StreamReader) -> Chunks | None:
-        """See `answer_chunks`."""
+        """The chunks of the answer whose head has come; None if aiohttp has them, and `content` gives them."""
         if not content.is_eof():
             self._content = content
         if self._held is None:

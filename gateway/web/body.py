@@ -48,7 +48,7 @@ class BodyLimits:
 LIMITS: Final = web.AppKey("body_limits", BodyLimits)
 
 
-async def read_body(request: web.Request) -> bytearray:
+async def read_body(request: web.Request) -> bytes:
     """The whole body, unpacked; it may be empty. Raises ApiError: see above."""
     limits = request.app[LIMITS]
     _refuse_foreign_page(request)
@@ -58,7 +58,7 @@ async def read_body(request: web.Request) -> bytearray:
         raise _too_large(limits)
     if request.content.is_eof() and coding is None and "Expect" not in request.headers:
         # it came with its head
-        body = bytearray(await request.content.readany())
+        body = await request.content.readany()
         if len(body) > limits.bytes:
             raise _too_large(limits)
         return body
@@ -91,15 +91,17 @@ async def close_unread(request: web.Request, response: web.StreamResponse) -> No
         response.headers["Connection"] = "close"
 
 
-async def _gather(pieces: AsyncIterator[bytes], limits: BodyLimits) -> bytearray:
-    body = bytearray()
+async def _gather(pieces: AsyncIterator[bytes], limits: BodyLimits) -> bytes:
+    gathered: list[bytes] = []
+    size = 0
     async for piece in pieces:
-        body += piece
-        if len(body) > limits.bytes:
-            # the error's traceback keeps it
-            body.clear()
+        gathered.append(piece)
+        size += len(piece)
+        if size > limits.bytes:
+            # the error's traceback keeps them
+            gathered.clear()
             raise _too_large(limits)
-    return body
+    return b"".join(gathered)
 
 
 async def _unpacked(packed: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:

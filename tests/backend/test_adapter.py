@@ -5,7 +5,6 @@ import pytest
 
 from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker, BreakerOpen
-from gateway.backend.call import JSONBody
 from gateway.backend.endpoint import parse_endpoint
 from gateway.backend.retry import RetryPolicy
 from gateway.translate.errors import BackendFault
@@ -295,10 +294,6 @@ async def test_a_list_that_is_none_is_a_fault(scripted: ScriptedBackend, backend
 
     with pytest.raises(BackendFault, match="model list cannot be read"):
         await backend.models(None)
-
-
-def test_a_body_can_be_shown() -> None:
-    assert JSONBody('{"a":"é"}'.encode(), stuck_after=1).decode() == '{"a":"é"}'
 
 
 async def test_a_backend_that_takes_no_request_is_given_up() -> None:

@@ -68,8 +68,8 @@ class Process:
         return seen[-1]
 
     async def comes_to_rest(self, descriptors: int) -> None:
-        """Fails if, after a second, the process holds more than it did."""
-        await until(lambda: self.descriptors <= descriptors, 1.0)
+        """Fails if, after some seconds, the process holds more than it did."""
+        await until(lambda: self.descriptors <= descriptors, 5.0)
 
 
 @asynccontextmanager

@@ -1,0 +1,222 @@
+"""Requests for completions: `POST` on the connections of the session's pool.
+
+A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Here one is
+like the next but for its token and body, and preparing it anew cost more than translating it. So the pool gives a
+connection, the request goes out in one write, and aiohttp's protocol on that connection parses the answer.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import StreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from gateway.backend.chunks import Chunks
+from gateway.backend.silence import SilenceWatch
+from gateway.backend.tap import Tap, tap_of
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+# written at once; more goes out in slices: many megabytes must not go to the socket in one piece
+_SLICE_BYTES: Final = 256 * 1024
+# of the head of an answer, and of each of its lines
+_BUFFER_BYTES: Final = 64 * 1024
+
+# what may be raised when there is no answer
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """How far a request got: `queued` for one of a limited number of connections, on one that was `reused`, all of it
+    `written`, or `stuck`, because the backend took nothing.
+    """
+
+    queued: bool = False
+    reused: bool = False
+    written: bool = False
+    stuck: bool = False
+
+
+class Response:
+    """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool."""
+
+    __slots__ = ("_connection", "_tap", "_upload", "content", "headers", "status")
+
+    def __init__(
+        self,
+        connection: "Connection",
+        tap: Tap,
+        upload: asyncio.Task[None] | None,
+        status: int,
+        headers: CIMultiDictProxy[str],
+        content: aiohttp.StreamReader,
+    ) -> None:
+        self._connection = connection
+        self._tap = tap
+        self._upload = upload
+        self.status = status
+        self.headers = headers
+        self.content = content
+        content.on_eof(self._ended)
+
+    @property
+    def content_type(self) -> str:
+        """The media type, in small letters, without parameters."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    def chunks(self) -> Chunks | None:
+        """The answer's chunks as they come; None if aiohttp has them, and `content` gives them. To be asked once."""
+        return self._tap.answer(self.content)
+
+    def close(self) -> None:
+        """Drop the connection, unless the answer was read to its end."""
+        if self._upload is not None and not self._upload.done():
+            _abandon(self._connection, self._upload)
+        self._connection.close()
+
+    def _ended(self) -> None:
+        if self._upload is None or self._upload.done():
+            self._connection.release()
+        else:
+            # answered without having taken the request
+            self.close()
+
+
+class Post:
+    """Posts to one address."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: URL,
+        watch: SilenceWatch,
+        *,
+        connect: float,
+        send: float,
+        answer: float,
+    ) -> None:
+        """The times are those of `Timeouts`, in seconds."""
+        request = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
+        self._session = session
+        self._watch = watch
+        # for the pool, which looks at the address only
+        self._request = request
+        self._connect_timeout = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._send = send
+        self._answer = answer
+        self._open = 0
+        self._head = (
+            f"POST {request.url.raw_path_qs} HTTP/1.1\r\n"
+            f"Host: {request.headers['Host']}\r\n"
+            f"User-Agent: {request.headers['User-Agent']}\r\n"
+            "Content-Type: application/json\r\n"
+        ).encode()
+
+    async def __call__(self, body: bytes | bytearray, headers: bytes, attempt: Attempt, *, stream: bool) -> Response:
+        """Send a request, and wait for the head of its answer. `headers` are further lines, with their ends.
+
+        Raises one of FAILURES, TimeoutError among them if there is no answer in time.
+        """
+        connection = await self._connect(attempt)
+        upload: asyncio.Task[None] | None = None
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            tap, attempt.reused = tap_of(transport)
+            tap.begin(stream=stream)
+            protocol.set_response_params(read_until_eof=True, read_bufsize=_BUFFER_BYTES)
+            head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
+            if len(body) <= _SLICE_BYTES:
+                transport.write(head + body)
+                attempt.written = True
+            else:
+                transport.write(head)
+                upload = asyncio.create_task(self._upload(protocol, body, attempt), name="upload")
+            return Response(connection, tap, upload, *await self._head_of_answer(protocol))
+        except BaseException:
+            _abandon(connection, upload)
+            raise
+
+    async def _connect(self, attempt: Attempt) -> "Connection":
+        connector = self._session.connector
+        if connector is None:
+            raise aiohttp.ClientConnectionError("the session is closed")
+        attempt.queued = 0 < connector.limit <= self._open
+        try:
+            connection = await connector.connect(self._request, [], self._connect_timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        attempt.queued = False
+        self._open += 1
+        connection.add_callback(self._closed)
+        return connection
+
+    def _closed(self) -> None:
+        self._open -= 1
+
+    async def _head_of_answer(
+        self, protocol: ResponseHandler
+    ) -> tuple[int, CIMultiDictProxy[str], aiohttp.StreamReader]:
+        wait = _Wait(protocol, self._answer)
+        self._watch.add(wait)
+        try:
+            while True:
+                message, content = await protocol.read()
+                if message.code >= 200:
+                    return message.code, message.headers, content
+        finally:
+            self._watch.discard(wait)
+
+    async def _upload(self, protocol: ResponseHandler, body: bytes | bytearray, attempt: Attempt) -> None:
+        """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""
+        writer = StreamWriter(protocol, asyncio.get_running_loop())
+        view = memoryview(body)
+        try:
+            for start in range(0, len(view), _SLICE_BYTES):
+                async with asyncio.timeout(self._send):
+                    await writer.write(view[start : start + _SLICE_BYTES])
+        except TimeoutError as error:
+            attempt.stuck = True
+            protocol.set_exception(error)
+        except (aiohttp.ClientError, OSError):
+            # the protocol tells of it
+            return
+        attempt.written = not attempt.stuck
+
+
+class _Wait:
+    """The wait for an answer's head."""
+
+    __slots__ = ("_protocol", "_since", "patience")
+
+    def __init__(self, protocol: ResponseHandler, patience: float) -> None:
+        self._protocol = protocol
+        self.patience = patience
+        self._since: float | None = None
+
+    def waited(self, now: float) -> float:
+        """The seconds since the first look."""
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+    def give_up(self) -> None:
+        """End the wait."""
+        self._protocol.set_exception(TimeoutError())
+
+
+def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:
+    """Drop a connection, and what of the request has not gone out: closed, it would wait until that is taken."""
+    if upload is not None:
+        upload.cancel()
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
