@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -177,6 +178,15 @@ async def read_until_cut(response: ClientResponse) -> bytes:
 def ask(prompt: str = "Hi", **fields: Any) -> dict[str, Any]:
     """A small Messages request."""
     return {"model": "Vendor/Model-1", "max_tokens": 100, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """A folder for what slow tests install: CLAUDE_GATEWAY_TEST_CACHE, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claude-gateway-tests"
+    folder = Path(os.environ.get("CLAUDE_GATEWAY_TEST_CACHE") or default)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

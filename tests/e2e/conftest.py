@@ -19,15 +19,6 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def cache() -> Path:
-    """A folder for clients and models: CLAUDE_GATEWAY_TEST_CACHE, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "claude-gateway-tests"
-    folder = Path(os.environ.get("CLAUDE_GATEWAY_TEST_CACHE") or default)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def npm() -> None:
     """Skips where npm is missing or its registry does not answer."""
     if shutil.which("npm") is None or shutil.which("node") is None:
