@@ -225,7 +225,7 @@ def route_paths() -> Iterator[tuple[str, str]]:
 
 
 def leads(kind: str, prefix: str, path: str) -> bool:
-    return path == prefix or (kind == "Prefix" and path.startswith(f"{prefix}/"))
+    return path == prefix or (kind == "Prefix" and path.startswith(prefix.rstrip("/") + "/"))
 
 
 @pytest.mark.parametrize("paths", [ingress_paths, route_paths])
