@@ -29,8 +29,8 @@ OVERLAYS: Final = ["small", "large"]
 IN_FLIGHT: Final = "claude_gateway_requests_in_flight"
 # behind the grace: last words to clients, requests that are no answers, the exit
 LAST_SECONDS: Final = 10
-# a setting that is being built beside these manifests
-NOT_YET: Final = {"METRICS_PORT"}
+# settings that are being built beside these manifests
+NOT_YET: Final = {"METRICS_HOST", "METRICS_PORT"}
 KEY: Final = "gw-0123456789abcdef"
 
 
@@ -76,7 +76,7 @@ def test_every_variable_is_a_setting(overlay: str) -> None:
 def test_the_gateway_takes_the_settings(overlay: str, tmp_path: Path) -> None:
     settings = settings_of(overlay, tmp_path)
 
-    assert (settings.host, settings.log_format) == ("0.0.0.0", "json")  # noqa: S104  # a pod's network is its own
+    assert settings.log_format == "json"
     assert settings.backend_url != Settings().backend_url
 
 
@@ -86,6 +86,8 @@ def test_the_ports_are_those_that_the_gateway_listens_on(overlay: str, deploymen
 
     env = env_of(overlay)
     assert ports == {"http": env["HOST_PORT"], "metrics": env["METRICS_PORT"]}
+    # each from outside of the pod
+    assert env["HOST"] == env["METRICS_HOST"] == "0.0.0.0"  # noqa: S104  # a pod's network is its own
 
 
 def test_all_that_leads_to_a_port_names_it() -> None:
@@ -346,8 +348,8 @@ async def test_the_probes_see_a_gateway_with_these_settings_live_and_end(
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"{KEY}\n")
-    elsewhere = {"HOST": "127.0.0.1", "HOST_PORT": "0", "METRICS_PORT": "0", "BACKEND_URL": scripted.url}
-    env = env_of("small") | elsewhere | {"GATEWAY_API_KEYS_FILE": str(keys)}
+    here = {"HOST": "127.0.0.1", "HOST_PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0"}
+    env = env_of("small") | here | {"BACKEND_URL": scripted.url, "GATEWAY_API_KEYS_FILE": str(keys)}
     probes = {name: container(deployment)[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness")}
 
     async with started(env, tmp_path) as process, aiohttp.ClientSession() as session:
