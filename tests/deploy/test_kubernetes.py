@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -296,6 +297,19 @@ def test_the_readme_tells_of_every_overlay_and_component() -> None:
     there = [path.name for kind in ("overlays", "components") for path in (KUBERNETES / kind).iterdir()]
 
     assert [name for name in there if f"\n| `{name}` |" not in README] == []
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_manifests(deployment: Any) -> None:
+    env, text = env_of("large"), " ".join(README.split())
+    pause = container(deployment)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    delay, grace = env["SHUTDOWN_DELAY_SECS"], env["SHUTDOWN_GRACE_SECS"]
+    target = int(read("components/autoscaling-in-flight/metric.yaml")[0]["value"]["pods"]["target"]["averageValue"])
+
+    assert f"serves on for {pause} s while the nodes' proxies hear of it and for {delay} s while load" in text
+    assert f"then its answers may take {grace} s. One without answers ends after {pause + int(delay)} s." in text
+    assert f"| pods | streams / {target}, and at least {deployment['spec']['replicas']};" in text
+    for streams in (1_000, 10_000, 100_000):
+        assert f"| {streams:,} | {math.ceil(streams / target)} |" in text
 
 
 async def test_a_secret_that_changes_lets_new_keys_in(
