@@ -42,8 +42,8 @@ class TokenCounter:
         """Load the vocabulary ahead of the first count. Raises ValueError if its SHA-256 is wrong."""
         self.text("")
 
-    def text(self, text: str) -> int:
-        """The tokens of a text."""
+    def text(self, text: str | bytes) -> int:
+        """The tokens of a text, which may be in UTF-8."""
         key = _key(text)
         count = self._counts.get(key)
         if count is None:
@@ -76,17 +76,19 @@ class TokenCounter:
         return total + _other_tokens(chat)
 
 
-def _key(text: str) -> tuple[int, int]:
+def _key(text: str | bytes) -> tuple[int, int]:
     """What tells texts apart, well enough for an estimate; of a long one, not each character is looked at."""
-    looked_at = text if len(text) <= _LONG else text[::_STRIDE] + text[-_STRIDE:]
-    return hash(looked_at), len(text)
+    if len(text) > _LONG:
+        return hash((text[::_STRIDE], text[-_STRIDE:])), len(text)
+    return hash(text), len(text)
 
 
-def _count(text: str) -> int:
+def _count(text: str | bytes) -> int:
     # imported late: it is not needed to start
     import tiktoken
 
-    return len(tiktoken.get_encoding(_ENCODING).encode_ordinary(text))
+    words = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    return len(tiktoken.get_encoding(_ENCODING).encode_ordinary(words))
 
 
 def _other_tokens(chat: ChatRequest) -> int:
@@ -94,14 +96,14 @@ def _other_tokens(chat: ChatRequest) -> int:
     return _PER_ANSWER + _PER_MESSAGE * len(messages) + _PER_TOOL * len(tools) + sum(map(_images, messages))
 
 
-def _texts(chat: ChatRequest) -> Iterator[str]:
+def _texts(chat: ChatRequest) -> Iterator[str | bytes]:
     for message in chat["messages"]:
         yield from _message_texts(message)
     for tool in chat.get("tools", ()):
         function = tool["function"]
         yield function["name"]
         yield function.get("description", "")
-        yield bytes(function["parameters"]).decode("utf-8", "replace")
+        yield bytes(function["parameters"])
 
 
 def _message_texts(message: ChatMessage) -> Iterator[str]:
