@@ -1,79 +1,45 @@
-"""The command line: `serve` (without a command, too) and `demo`.
+"""The command line: `claude-gateway [COMMAND] [flags]`; without a command it is `serve`."""
 
-claude-gateway [serve] [settings]
-claude-gateway demo [--once] [settings]
-"""
-
-import argparse
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
+from importlib import import_module
+from typing import Final, NamedTuple
 
-from gateway import __version__
-from gateway.settings import Settings, SettingsError, add_flags, load_settings
+from gateway.settings import SettingsError
 
-_SERVE: Final = """\
-Serve Anthropic's Messages API in front of an OpenAI-compatible chat-completions backend.
 
-commands:
-  serve   this (also without a command)
-  demo    the gateway with an embedded backend, and one conversation through it
-"""
-_DEMO: Final = """\
-Start the gateway with an embedded backend that needs no GPU and no key, stream one conversation with thinking and a
-tool call through it, print the settings for Claude Code, and stay up.
-"""
+class Command(NamedTuple):
+    """A command: its line in the help of `claude-gateway`, and the module that has `make_parser` and `run`."""
+
+    summary: str
+    module: str
+
+
+# a command's module is imported when it is asked for, and no other
+COMMANDS: Final = {
+    "serve": Command("this (also without a command)", "gateway.commands.serve"),
+    "demo": Command("the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit code: 2 for a setting that cannot be used."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given.pop(0) if given and given[0] in ("serve", "demo") else "serve"
-    parser = _demo_parser() if command == "demo" else _serve_parser()
-    options = vars(parser.parse_args(given))
-    once = options.pop("once", False)
+    name = given.pop(0) if given and given[0] in COMMANDS else "serve"
+    command = import_module(COMMANDS[name].module)
+    parser = command.make_parser()
+    if name == "serve":
+        parser.description += "\n\n" + _overview()
     try:
-        settings = load_settings(options, os.environ, Path.cwd())
-        return _demo(settings, once=once) if command == "demo" else _serve(settings)
+        code: int = command.run(vars(parser.parse_args(given)))
     except SettingsError as error:
         print(f"claude-gateway: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    return code
 
 
-def _serve_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="claude-gateway", description=_SERVE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--version", action="version", version=f"claude-gateway {__version__}")
-    add_flags(parser)
-    return parser
-
-
-def _demo_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="claude-gateway demo", description=_DEMO, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--once", action="store_true", help="end after the conversation")
-    add_flags(parser, without=frozenset({"backend_url"}))
-    return parser
-
-
-def _serve(settings: Settings) -> int:
-    if settings.workers > 1:
-        from gateway.workers import supervise
-
-        return supervise(settings)
-    from gateway.server import run, serve
-
-    return run(serve(settings))
-
-
-def _demo(settings: Settings, *, once: bool) -> int:
-    from gateway.demo.conversation import demo
-    from gateway.server import run
-
-    return run(demo(settings, once=once))
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(["commands:", *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())])

@@ -1,0 +1,33 @@
+"""`claude-gateway serve`: the gateway itself."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from gateway import __version__
+from gateway.settings import add_flags, load_settings
+
+_DESCRIPTION: Final = "Serve Anthropic's Messages API in front of an OpenAI-compatible chat-completions backend."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of `serve`: every setting that is no secret."""
+    parser = argparse.ArgumentParser(
+        prog="claude-gateway", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"claude-gateway {__version__}")
+    add_flags(parser)
+    return parser
+
+
+def run(options: dict[str, Any]) -> int:
+    """Serve until a signal. Raises SettingsError."""
+    settings = load_settings(options, os.environ, Path.cwd())
+    if settings.workers > 1:
+        from gateway.workers import supervise
+
+        return supervise(settings)
+    from gateway import server
+
+    return server.run(server.serve(settings))
