@@ -6,9 +6,17 @@ from datetime import UTC, datetime
 from msgspec import UNSET, Struct, UnsetType
 
 
+class Pricing(Struct):
+    """US dollars for a million tokens."""
+
+    input: float
+    output: float
+
+
 class ModelInfo(Struct):
-    """One model. `created_at` is RFC 3339; the limits are left out where the backend does not tell them. The other
-    fields are those that the SDK's type requires.
+    """One model. `created_at` is RFC 3339; the fields with a default of UNSET are left out where the backend does not
+    tell them. `thinking` and `pricing` are not Anthropic's: what sets up a client shows them. The other fields are
+    those that the SDK's type requires.
     """
 
     id: str
@@ -18,6 +26,8 @@ class ModelInfo(Struct):
     lifecycle: str = "active"
     max_input_tokens: int | UnsetType = UNSET
     max_tokens: int | UnsetType = UNSET
+    thinking: bool | UnsetType = UNSET
+    pricing: Pricing | UnsetType = UNSET
 
 
 class ModelPage(Struct):

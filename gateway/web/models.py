@@ -5,7 +5,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.models import ModelInfo, page, timestamp
+from gateway.anthropic.models import ModelInfo, Pricing, page, timestamp
 from gateway.backend.catalogue import alias
 from gateway.openai.models import Model
 from gateway.web.context import GATEWAY
@@ -20,7 +20,7 @@ async def list_models(request: web.Request) -> web.Response:
     models = await request.app[GATEWAY].catalogue.listed(request[EXCHANGE].token)
     aliases = [(shown, model) for model in models if (shown := alias(model.id))]
     answer = page(
-        [_info(model) for model in models] + [_info(model, shown) for shown, model in aliases],
+        [model_info(model) for model in models] + [model_info(model, shown) for shown, model in aliases],
         limit=_limit(request.query.get("limit", "20")),
         after_id=request.query.get("after_id"),
         before_id=request.query.get("before_id"),
@@ -31,7 +31,7 @@ async def list_models(request: web.Request) -> web.Response:
 async def get_model(request: web.Request) -> web.Response:
     """One model, found in any case. Raises ApiError 404, with the names that exist."""
     model = await request.app[GATEWAY].catalogue.resolve(request.match_info["id"], request[EXCHANGE].token)
-    return web.Response(body=msgspec.json.encode(_info(model)), content_type="application/json")
+    return web.Response(body=msgspec.json.encode(model_info(model)), content_type="application/json")
 
 
 def _limit(value: str) -> int:
@@ -40,7 +40,8 @@ def _limit(value: str) -> int:
     return int(value)
 
 
-def _info(model: Model, shown: str | None = None) -> ModelInfo:
+def model_info(model: Model, shown: str | None = None) -> ModelInfo:
+    """A backend's model in Anthropic's shape, under another name if one is given."""
     top = model.top_provider
     return ModelInfo(
         id=shown or model.id,
@@ -48,4 +49,6 @@ def _info(model: Model, shown: str | None = None) -> ModelInfo:
         created_at=timestamp(int(model.created or 0)),
         max_input_tokens=model.context_window or UNSET,
         max_tokens=(top.max_completion_tokens if top else None) or UNSET,
+        thinking=UNSET if model.thinks is None else model.thinks,
+        pricing=Pricing(*model.dollars) if model.dollars else UNSET,
     )

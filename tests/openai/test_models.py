@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.openai.models import Architecture, Meta, Model, TopProvider, decode_models
+from gateway.openai.models import Architecture, Meta, Model, Pricing, TopProvider, decode_models
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "backends"
 
@@ -70,6 +70,8 @@ def test_a_list_like_openrouters_is_read() -> None:
         context_length=131072,
         architecture=Architecture(input_modalities=["text", "image"]),
         top_provider=TopProvider(context_length=98304, max_completion_tokens=65536),
+        supported_parameters=["tools", "reasoning"],
+        pricing=Pricing(prompt=2e-7, completion=1.1e-6),
     )
     assert (model.context_window, model.sees_images) == (131072, True)
 
@@ -177,3 +179,33 @@ def test_any_list_gives_its_named_models_and_nothing_else(entries: Any) -> None:
         return
     named = [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
     assert [model.id for model in models] == [name for name in named if name]
+
+
+@pytest.mark.parametrize(
+    ("entry", "thinks", "dollars"),
+    [
+        ({}, None, None),
+        ({"supported_parameters": ["tools"], "pricing": {"prompt": "0.0000002", "completion": "0"}}, False, (0.2, 0.0)),
+        ({"supported_parameters": ["include_reasoning"], "pricing": {"prompt": "0", "completion": "0"}}, True, (0, 0)),
+        ({"supported_features": ["json_mode"]}, False, None),
+        (
+            {
+                "supported_features": ["reasoning"],
+                "price": {"input": {"usd": 0.25, "tao": 0.0008}, "output": {"usd": 1.25}},
+                "pricing": {"prompt": 9, "completion": 9},
+            },
+            True,
+            (0.25, 1.25),
+        ),
+        ({"pricing": {"input": 0.88, "output": 0.88, "hourly": 0}}, None, (0.88, 0.88)),
+        ({"pricing": {"prompt": "-1", "completion": "-1"}}, None, None),
+        ({"pricing": {"prompt": "inf", "completion": "1"}}, None, None),
+        ({"pricing": {"prompt": "0.1"}}, None, None),
+        ({"pricing": "free", "supported_parameters": "all"}, None, None),
+    ],
+)
+def test_thinking_and_price_where_the_backend_tells_them(
+    entry: dict[str, Any], thinks: bool | None, dollars: tuple[float, float] | None
+) -> None:
+    (model,) = decode_models(json.dumps({"data": [{"id": "m", **entry}]}).encode())
+    assert (model.thinks, model.dollars) == (thinks, dollars)

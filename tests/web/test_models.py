@@ -12,6 +12,8 @@ LIST = {
             "name": "Other, hosted",
             "context_length": 65536,
             "top_provider": {"max_completion_tokens": 8192},
+            "supported_parameters": ["tools", "reasoning"],
+            "pricing": {"prompt": "0.0000002", "completion": "0.0000011"},
         },
     ]
 }
@@ -31,6 +33,8 @@ OTHER = {
     "lifecycle": "active",
     "max_input_tokens": 65536,
     "max_tokens": 8192,
+    "thinking": True,
+    "pricing": {"input": 0.2, "output": 1.1},
 }
 
 
