@@ -19,6 +19,7 @@ class Command(NamedTuple):
 COMMANDS: Final = {
     "serve": Command("this (also without a command)", "gateway.commands.serve"),
     "demo": Command("the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo"),
+    "setup": Command("point Claude Code at a gateway, or undo it", "gateway.commands.setup"),
 }
 
 

@@ -1,0 +1,130 @@
+"""Claude Code's two files: where they are, how they are read and replaced, and their backups.
+
+A file is replaced as a whole (a temporary file beside it, then a rename) and is readable by its owner only, since it
+holds a token. A symbolic link stays one: the file that it names is replaced. The backup stands beside the link and is
+what the file was before the gateway came; an empty one says that there was no file.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+_BACKUP: Final = ".before-claude-gateway"
+_PRIVATE: Final = 0o600
+
+
+class FileFault(Exception):
+    """A file that cannot be used; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFile:
+    """One of the client's files. `text` is "" and `mode` None where there is none yet."""
+
+    path: Path
+    text: str
+    mode: int | None
+    backup: str | None
+
+    @property
+    def backup_path(self) -> Path:
+        """Where the backup is or will be."""
+        return self.path.with_name(self.path.name + _BACKUP)
+
+    @property
+    def target(self) -> Path:
+        """The file itself, where `path` is a symbolic link."""
+        return Path(os.path.realpath(self.path))
+
+
+def settings_path(environment: Mapping[str, str]) -> Path:
+    """The user's settings of Claude Code."""
+    return _folder(environment) / "settings.json"
+
+
+def state_path(environment: Mapping[str, str]) -> Path:
+    """The client's own file, which says whether it has greeted its user. (The client looks in this order.)"""
+    old = _folder(environment) / ".config.json"
+    return old if old.exists() else Path(environment.get("CLAUDE_CONFIG_DIR") or _home(environment)) / ".claude.json"
+
+
+def read(path: Path) -> ClientFile:
+    """The file and its backup. Raises FileFault if one cannot be read."""
+    backup = path.with_name(path.name + _BACKUP)
+    return ClientFile(path, _text(path) or "", _mode(path), _text(backup))
+
+
+def pending(file: ClientFile, text: str) -> bool:
+    """Whether `text` is not what the file holds, or others can read it."""
+    return text != file.text or (file.mode is not None and file.mode & 0o077 != 0)
+
+
+def write(file: ClientFile, text: str, *, back_up: bool) -> ClientFile:
+    """Replace the file, its backup first. Raises FileFault; then the file is as it was."""
+    if back_up:
+        _replace(file.backup_path, file.text)
+        file = replace(file, backup=file.text)
+    _replace(file.target, text)
+    return replace(file, text=text, mode=_PRIVATE)
+
+
+def put_back(file: ClientFile, text: str) -> None:
+    """Replace the file, or remove it where `text` is ""; then remove the backup. Raises FileFault."""
+    if text:
+        _replace(file.target, text)
+    else:
+        _remove(file.target)
+    _remove(file.backup_path)
+
+
+def _folder(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("CLAUDE_CONFIG_DIR") or _home(environment) / ".claude")
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("HOME") or Path.home())
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise FileFault(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8, then run this again") from None
+    except OSError as error:
+        raise FileFault(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # a file of mkstemp is private from its first moment
+        handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise FileFault(f"{path}: cannot be written: {error.strerror}: nothing was changed in it") from None
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileFault(f"{path}: cannot be removed: {error.strerror}") from None
