@@ -382,7 +382,8 @@ choose_model() {
             fi
         done
     fi
-    IFS=$'\t' read -r MODEL CONTEXT OUTPUT THINKS <<<"$row"
+    # a tab would be a blank to `read`: two in a row count as one
+    IFS=$'\037' read -r MODEL CONTEXT OUTPUT THINKS <<<"$row"
 }
 
 advise() {
@@ -700,8 +701,8 @@ const thousands = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',')
 
 function describe(o) {
   const size = o.context ? thousands(o.context) + (o.context < TOO_SMALL ? '!' : '') : '?'
-  const thinking = o.thinks === null ? '?' : o.thinks ? 'thinks' : ''
-  const price = !o.dollars ? '?' : Math.max(...o.dollars) === 0 ? 'free' : o.dollars.map(d => `$${d.toFixed(2)}`).join(' / ')
+  const thinking = o.thinks ? 'thinks' : ''
+  const price = !o.dollars ? '' : Math.max(...o.dollars) === 0 ? 'free' : o.dollars.map(d => `$${d.toFixed(2)}`).join(' / ')
   return `${size.padStart(10)}  ${thinking.padEnd(6)}  ${price}`.trimEnd()
 }
 
@@ -727,7 +728,7 @@ function pick(how, text) {
   }
   if (!found && how === 'soft') process.exit(4)
   if (!found) throw new Refusal(`no model '${text}' there; there are: ${names(search(all, last(text.split('/'))).length ? search(all, last(text.split('/'))) : all)}`)
-  console.log([found.id, found.context || '', found.output || '', found.thinks === null ? '' : found.thinks].join('\t'))
+  console.log([found.id, found.context || '', found.output || '', found.thinks === null ? '' : found.thinks].join('\x1f'))
 }
 
 function checkAnswer(status) {

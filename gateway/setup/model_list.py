@@ -149,15 +149,15 @@ def _offer(info: ModelInfo) -> Offer:
 
 
 def describe(offer: Offer) -> str:
-    """What is known of a model, in columns: context, thinking, price for a million tokens of prompt / answer."""
+    """What is known of a model, in columns: context (`!`: small), thinking, price of a million tokens in / out."""
     context = f"{offer.context:,}" + ("!" if offer.context < _TOO_SMALL else "") if offer.context else "?"
-    thinks = {True: "thinks", False: "", None: "?"}[offer.thinks]
+    thinks = "thinks" if offer.thinks else ""
     return f"{context:>10}  {thinks:<6}  {_price(offer.dollars)}".rstrip()
 
 
 def _price(dollars: tuple[float, float] | None) -> str:
     if dollars is None:
-        return "?"
+        return ""
     return "free" if max(dollars) == 0 else f"${dollars[0]:.2f} / ${dollars[1]:.2f}"
 
 

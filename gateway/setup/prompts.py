@@ -1,6 +1,7 @@
 """The questions of `claude-gateway setup`. Raise KeyboardInterrupt when the user leaves."""
 
-from collections.abc import Callable
+import sys
+from getpass import getpass
 
 import questionary
 
@@ -10,15 +11,17 @@ from gateway.setup.model_list import Offer, describe
 
 def ask_url(default: str) -> str:
     """The gateway's base URL."""
-    answer = questionary.text("Gateway:", default=default, validate=_fits(checked_url)).unsafe_ask()
+    answer = questionary.text("Gateway:", default=default, validate=_url_fault).unsafe_ask()
     return checked_url(answer)
 
 
 def ask_token() -> str:
-    """The token; nothing of it shows while it is typed."""
-    question = "Your backend's key (hidden; just Enter where it needs none):"
-    asked = questionary.password(question, validate=_fits(lambda text: checked_token(text or NO_TOKEN)))
-    return checked_token(asked.unsafe_ask() or NO_TOKEN)
+    """The token; nothing of it shows while it is typed, not even its length."""
+    while True:
+        try:
+            return checked_token(getpass("Your backend's key (hidden; just Enter where it needs none): ") or NO_TOKEN)
+        except BadInput as error:
+            print(error, file=sys.stderr)
 
 
 def ask_model(offers: list[Offer], current: str | None) -> Offer:
@@ -43,12 +46,9 @@ def confirm() -> bool:
     return answer
 
 
-def _fits(check: Callable[[str], str]) -> Callable[[str], bool | str]:
-    def validate(text: str) -> bool | str:
-        try:
-            check(text)
-        except BadInput as error:
-            return str(error)
-        return True
-
-    return validate
+def _url_fault(text: str) -> bool | str:
+    try:
+        checked_url(text)
+    except BadInput as error:
+        return str(error)
+    return True
