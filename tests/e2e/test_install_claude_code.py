@@ -12,10 +12,21 @@ pytestmark = [pytest.mark.claude_code, pytest.mark.timeout(600), pytest.mark.use
 
 SCRIPT = HERE.parents[1] / "deploy" / "install_claude_code.sh"
 
+# what tells npm how to reach its registry, and nothing of Claude Code's
+REACH = (
+    "path",
+    "npm_config_registry",
+    "node_extra_ca_certs",
+    "ssl_cert_file",
+    "ssl_cert_dir",
+    "https_proxy",
+    "no_proxy",
+)
+
 
 async def test_a_client_is_installed_and_answers(cache: Path, tmp_path: Path) -> None:
     # on a machine where npm's own place is not the user's; npm's downloads are kept between runs
-    npm = {name: value for name, value in os.environ.items() if name.lower() in ("npm_config_registry", "path")}
+    npm = {name: value for name, value in os.environ.items() if name.lower() in REACH}
     npm |= {"NPM_CONFIG_CACHE": str(cache / "npm"), "NPM_CONFIG_PREFIX": "/dev/null"}
     user = {**npm, "HOME": str(tmp_path), "CLAUDE_GATEWAY_TOKEN": "cpk_test", "LANG": "C.UTF-8"}
     bare = ["env", "-i", *(f"{name}={value}" for name, value in user.items())]
