@@ -299,6 +299,12 @@ async def test_an_uninstall_puts_everything_back(machine: Machine) -> None:
     assert (await machine.run("--uninstall"))[1] == "There is no backup of a set-up: nothing to undo.\n"
 
 
+async def test_an_uninstall_without_node_says_what_else_does_it(machine: Machine) -> None:
+    code, _, err = await machine.run("--uninstall", "--yes")
+    assert code == 1
+    assert "`claude-gateway setup --uninstall` does the same without" in err
+
+
 async def test_without_a_terminal_it_asks_for_flags(machine: Machine) -> None:
     code, _, err = await machine.run()
     assert (code, err) == (1, f"{FAILED}no terminal to ask on: give --yes, with --model and --token-file\n")
