@@ -369,7 +369,7 @@ choose_model() {
         row=$(settings pick only "$current") || exit 1
     else
         row=$(settings pick soft "$current") || current=''
-        say "Models (context in tokens; \$ for a million tokens in / out):"
+        say "Models (context, thinking, \$ for a million tokens in / out):"
         settings list ''
         while :; do
             ask "Model: a number, or part of a name to search${current:+ [$current]}:"
@@ -700,17 +700,16 @@ const names = some => some.slice(0, 10).map(o => o.id).join(', ') + (some.length
 const thousands = n => String(n).replace(/\B(?=(\d{3})+$)/g, ',')
 
 function describe(o) {
-  const size = o.context ? thousands(o.context) + (o.context < TOO_SMALL ? '!' : '') : '?'
-  const thinking = o.thinks ? 'thinks' : ''
+  const size = o.context ? thousands(o.context) + (o.context < TOO_SMALL ? '!' : ' ') : '? '
   const price = !o.dollars ? '' : Math.max(...o.dollars) === 0 ? 'free' : o.dollars.map(d => `$${d.toFixed(2)}`).join(' / ')
-  return `${size.padStart(10)}  ${thinking.padEnd(6)}  ${price}`.trimEnd()
+  return `${size.padStart(10)} ${(o.thinks ? 'thinks' : '').padEnd(6)}  ${price.padEnd(15)}  ${o.id}`
 }
 
 function printList(text) {
-  const all = offers(), found = search(all, text), shown = found.slice(0, 40), width = Math.max(0, ...shown.map(o => o.id.length))
-  for (const o of shown) console.log(`${String(all.indexOf(o) + 1).padStart(4)}  ${o.id.padEnd(width)}  ${describe(o)}`)
+  const all = offers(), found = search(all, text), shown = found.slice(0, 40)
+  for (const o of shown) console.log(`${String(all.indexOf(o) + 1).padStart(4)} ${describe(o)}`)
   if (!found.length) console.log(`No model has ${JSON.stringify(text)} in its name.`)
-  if (found.length > shown.length) console.log(`      and ${found.length - shown.length} more`)
+  if (found.length > shown.length) console.log(`     and ${found.length - shown.length} more`)
 }
 
 // how: exact (a name), only (the current one, or the only one there is), soft (a number, a name, or the only one found)

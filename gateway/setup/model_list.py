@@ -149,10 +149,12 @@ def _offer(info: ModelInfo) -> Offer:
 
 
 def describe(offer: Offer) -> str:
-    """What is known of a model, in columns: context (`!`: small), thinking, price of a million tokens in / out."""
-    context = f"{offer.context:,}" + ("!" if offer.context < _TOO_SMALL else "") if offer.context else "?"
+    """A model in columns: context (`!`: small), thinking, price of a million tokens in / out, and its id, which may be
+    long.
+    """
+    context = f"{offer.context:,}" + ("!" if offer.context < _TOO_SMALL else " ") if offer.context else "? "
     thinks = "thinks" if offer.thinks else ""
-    return f"{context:>10}  {thinks:<6}  {_price(offer.dollars)}".rstrip()
+    return f"{context:>10} {thinks:<6}  {_price(offer.dollars):<15}  {offer.id}"
 
 
 def _price(dollars: tuple[float, float] | None) -> str:

@@ -26,16 +26,15 @@ def ask_token() -> str:
 
 def ask_model(offers: list[Offer], current: str | None) -> Offer:
     """One of the models, from a list that narrows while the user types."""
-    width = max(len(offer.id) for offer in offers)
-    choices = [questionary.Choice(f"{offer.id:<{width}}  {describe(offer)}", value=offer) for offer in offers]
+    choices = [questionary.Choice(describe(offer), value=offer) for offer in offers]
     preset = next((choice for choice, offer in zip(choices, offers, strict=True) if offer.id == current), None)
     answer: Offer = questionary.select(
-        f"Model, of {len(offers)} (context in tokens; $ for a million tokens in / out):",
+        "Model (context, thinking, $ for a million tokens in / out):",
         choices=choices,
         default=preset,
         use_search_filter=True,
         use_jk_keys=False,
-        instruction="type to search, arrows to move, Enter to choose",
+        instruction="type to search",
     ).unsafe_ask()
     return answer
 

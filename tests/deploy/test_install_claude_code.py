@@ -468,7 +468,7 @@ async def test_everything_is_asked_for_on_a_terminal(machine: Machine) -> None:
         ("Write this? [Y/n]", "\n"),
     )  # fmt: skip
     assert code == 0
-    assert "   1  demo                    131,072" in screen
+    assert re.search(r"^   1   131,072 +demo\r$", screen, re.MULTILINE)
     settings = json.loads(machine.settings.read_text())
     assert settings["model"] == "zai-org/GLM-4.5-Air"
     assert settings["env"]["ANTHROPIC_AUTH_TOKEN"] == TOKEN
@@ -483,6 +483,33 @@ async def test_everything_is_asked_for_on_a_terminal(machine: Machine) -> None:
         talk, machine, ("Gateway", "\n"), ("to search", "1\n"), ("Write this? [Y/n]", "y\n")
     )
     assert (code, json.loads(machine.settings.read_text())["model"]) == (0, "demo")
+
+
+async def test_a_long_list_is_cut_and_shows_prices(
+    machine: Machine, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    machine.has_node()
+    priced = {
+        "context_length": 1048576,
+        "supported_parameters": ["reasoning"],
+        "pricing": {"prompt": "0.000002", "completion": "0.000011"},
+    }
+    free = {"context_length": 8192, "pricing": {"prompt": "0", "completion": "0"}}
+    models = [{"id": f"vendor/model-{n}", **(priced if n % 2 else free)} for n in range(45)]
+    scripted.models = json.dumps({"data": models}).encode()
+    machine.url = str((await start_gateway(scripted.url)).make_url("/"))
+
+    code, screen = await asyncio.to_thread(
+        talk, machine, ("needs none):", "\n"), ("and 5 more", ""), ("to search:", "45\n"), ("[Y/n]", "y\n"),
+        flags=("--url", machine.url),
+    )  # fmt: skip
+
+    assert code == 0
+    assert re.search(r"^   1     8,192!         free             vendor/model-0\r$", screen, re.MULTILINE)
+    assert re.search(r"^  40 1,048,576  thinks  \$2\.00 / \$11\.00   vendor/model-39\r$", screen, re.MULTILINE)
+    assert "model-40" not in screen.split("and 5 more")[0]
+    assert "Note: A window of 8,192 tokens is small" in screen
+    assert json.loads(machine.settings.read_text())["model"] == "vendor/model-44"
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 0), ("\x03", 130)])

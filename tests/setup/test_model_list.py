@@ -104,9 +104,9 @@ async def test_the_environments_proxy_is_for_hosts_elsewhere(
 @pytest.mark.parametrize(
     ("offer", "shown"),
     [
-        (GLM, "   131,072  thinks  $0.20 / $1.10"),
-        (Offer("x", 2048, None, False, (0, 0)), "    2,048!          free"),
-        (Offer("x", None, None, None, None), "         ?"),
+        (GLM, "  131,072  thinks  $0.20 / $1.10    z-ai/glm-4.5-air"),
+        (Offer("x", 2048, None, False, (0, 0)), "    2,048!         free             x"),
+        (Offer("x", None, None, None, None), "        ?                           x"),
     ],
 )
 def test_a_model_is_described_in_columns(offer: Offer, shown: str) -> None:
