@@ -8,6 +8,9 @@
 # a trace would show the token
 { set +x; } 2>/dev/null
 set -euo pipefail
+# what is assigned to a name that came in exported, or under allexport, goes out to every child
+set +a
+unset -v TOKEN REPLY ambient quoted
 
 readonly PACKAGE=@anthropic-ai/claude-code
 readonly OLDEST_NODE=18
@@ -20,7 +23,7 @@ NODE_LINE=${NODE_LINE:-latest-v24.x}
 ORIGINAL_PATH=$PATH
 
 URL='' MODEL='' TOKEN_FILE='' YES='' DRY_RUN='' UNINSTALL='' # flags
-TOKEN='' SAME_URL='' CONTEXT='' OUTPUT='' THINKS='' WORK='' CLAUDE=claude
+TOKEN='' SAME_URL='' CONTEXT='' OUTPUT='' THINKS='' WORK='' CLAUDE=''
 
 usage() {
     cat <<EOF
@@ -294,7 +297,7 @@ choose_url() {
         URL=$REPLY
     fi
     URL=${URL:-${current:-$DEFAULT_URL}}
-    local form='^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[A-Za-z0-9._~/%-]*)?$'
+    local LC_ALL=C form='^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[A-Za-z0-9._~/%-]*)?$'
     [[ $URL =~ $form ]] ||
         fail "'$URL' is no base URL: give it like $DEFAULT_URL or https://gateway.example"
     while [ "${URL%/}" != "$URL" ]; do URL=${URL%/}; done
@@ -388,14 +391,15 @@ choose_model() {
 
 advise() {
     say "Claude Code now uses $MODEL through $URL. Start it: ${CLAUDE##*/}"
-    case ":$ORIGINAL_PATH:" in
-    *":$(dirname "$CLAUDE"):"*) ;;
-    *) [ "$CLAUDE" = claude ] || say "Put it on your PATH: export PATH=\"$(dirname "$CLAUDE"):\$PATH\"" ;;
-    esac
+    [ "$(first_on_path claude)" = "$CLAUDE" ] ||
+        say "Put it first on your PATH: export PATH=\"$(dirname "$CLAUDE"):\$PATH\""
     [ -z "${ANTHROPIC_API_KEY:-}" ] ||
         say "Note: ANTHROPIC_API_KEY is set in this shell: unset it, or Claude Code sends it to the gateway too."
     say "To undo the settings: install_claude_code.sh --uninstall"
 }
+
+# where the user's own shell finds a program
+first_on_path() { PATH=$ORIGINAL_PATH "$BASH" -c 'command -v "$1" || true' "$0" "$1"; }
 
 undo() {
     node_fits || PATH=$PREFIX/bin:$PATH

@@ -51,7 +51,7 @@ async def test_from_nothing_to_everything_without_root(machine: Machine) -> None
     assert (local / "bin/node").resolve() == local / "share/claude-gateway/node-v24.9.0-linux-x64/bin/node"
     assert f"Installing @anthropic-ai/claude-code into {local}" in out
     assert (local / "bin/claude").exists()
-    assert f'Put it on your PATH: export PATH="{local}/bin:$PATH"' in out
+    assert f'Put it first on your PATH: export PATH="{local}/bin:$PATH"' in out
     settings = json.loads(machine.settings.read_text())
     assert (settings["model"], settings["env"]["ANTHROPIC_AUTH_TOKEN"]) == ("demo", TOKEN)
     assert settings["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "131072"
@@ -316,6 +316,37 @@ async def test_a_trace_shows_no_token(machine: Machine) -> None:
     code, _, err = await machine.install("--dry-run", SHELLOPTS="xtrace")
     assert code == 0
     assert TOKEN not in err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        # a name that the script uses, exported by the user: what is assigned to it would be exported, too
+        dict.fromkeys(("TOKEN", "token", "REPLY", "ambient", "quoted", "URL", "row"), "the user's own"),
+        {"SHELLOPTS": "allexport"},
+    ],
+    ids=["the same names", "allexport"],
+)
+async def test_what_the_user_exports_exports_no_token(environment: dict[str, str], machine: Machine) -> None:
+    machine.has_node()
+    # `run` looks for the token in all that the stubs saw
+    code, _, _ = await machine.install(**environment)
+    assert code == 0
+    code, _, _ = await machine.run("--yes", CLAUDE_GATEWAY_TOKEN="", **environment)
+    assert code == 0
+
+
+async def test_an_older_client_that_is_found_first_is_told_of(machine: Machine) -> None:
+    machine.has_node()
+    old = machine.folder / "old/node_modules/cli"
+    old.parent.mkdir(parents=True)
+    old.write_text(CLIENT)
+    old.chmod(0o755)
+    (machine.folder / "stubs/claude").symlink_to(old)
+    path = f"{machine.environment['PATH']}:{machine.folder}/global/bin"
+    code, out, _ = await machine.install(PATH=path)
+    assert code == 0
+    assert f'Put it first on your PATH: export PATH="{machine.folder}/global/bin:$PATH"' in out
 
 
 BEFORE: dict[str, tuple[str | None, str | None]] = {
