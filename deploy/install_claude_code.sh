@@ -399,6 +399,7 @@ advise() {
 }
 
 # where the user's own shell finds a program
+# shellcheck disable=SC2016 # the inner shell expands it
 first_on_path() { PATH=$ORIGINAL_PATH "$BASH" -c 'command -v "$1" || true' "$0" "$1"; }
 
 undo() {
