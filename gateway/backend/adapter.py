@@ -91,7 +91,7 @@ class Backend:
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
         headers = b"".join(
-            b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self._authorization(token).items()
+            b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self.authorization(token).items()
         )
         headers += _STREAM_HEADERS if stream else _HEADERS
         loop = asyncio.get_running_loop()
@@ -114,7 +114,7 @@ class Backend:
         try:
             async with self._session.get(
                 self.endpoint.models,
-                headers=self._authorization(token or ""),
+                headers=self.authorization(token or ""),
                 timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
                 allow_redirects=False,
             ) as response:
@@ -130,6 +130,13 @@ class Backend:
         except ValueError as error:
             raise BackendFault(502, f"the backend's model list cannot be read: {error}") from None
 
+    def authorization(self, token: str) -> dict[str, str]:
+        """The header that carries a client's token, or this gateway's key in its place; none without either."""
+        key = self._key or token
+        if not key:
+            return {}
+        return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
+
     async def close(self) -> None:
         """Close all connections."""
         await self._watch.stop()
@@ -137,12 +144,6 @@ class Backend:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._session.close()
-
-    def _authorization(self, token: str) -> dict[str, str]:
-        key = self._key or token
-        if not key:
-            return {}
-        return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
 
     async def _guarded(self, body: bytes | bytearray, headers: bytes, permit: Permit, *, stream: bool) -> Response:
         """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""

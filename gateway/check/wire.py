@@ -1,0 +1,188 @@
+"""Plain requests to the backend's host; what can go wrong on the way, in words: names, ports, TLS, other protocols."""
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from gateway.check.rows import Finding
+from gateway.openai.models import decode_models
+
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_DAY_SECONDS: Final = 86_400
+_TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
+_PORTS: Final = "vLLM uses 8000, llama.cpp 8080, Ollama 11434, LM Studio 1234, SGLang 30000"
+
+# OpenSSL's verify codes (x509_vfy.h): what is wrong, what to do
+_OWN_CA: Final = "give the CA's certificate, or the certificate itself, to the gateway: SSL_CERT_FILE=/path/to/ca.pem"
+_CERTIFICATES: Final[Mapping[int, tuple[str, str]]] = {
+    9: ("the certificate is not valid yet", "check this machine's clock, and the certificate's dates"),
+    10: ("the certificate has expired", "renew it at the backend, or check this machine's clock"),
+    18: ("the certificate is signed by itself", _OWN_CA),
+    19: ("the certificate comes from an authority that is not known here", _OWN_CA),
+    20: ("the certificate comes from an authority that is not known here", _OWN_CA),
+    62: ("the certificate is for another host name", "use the name in it as BACKEND_URL's host"),
+    64: ("the certificate is not for this IP address", "use a host name that is in it in BACKEND_URL"),
+}
+
+
+class Reply(Struct, frozen=True):
+    """A response that was read whole. `tls` is its version, `expires` the certificate's end as seconds since 1970."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    tls: str = ""
+    expires: float | None = None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a web page."""
+        return "html" in self.headers.get("content-type", "") or self.body.lstrip()[:1] == b"<"
+
+    @property
+    def title(self) -> str:
+        """The page's title, if it has one."""
+        found = _TITLE.search(self.body)
+        return found[1].decode("utf-8", "replace").strip() if found else ""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list of models."""
+        try:
+            decode_models(self.body)
+        except ValueError:
+            return False
+        return self.status == 200
+
+    @property
+    def json(self) -> Any:
+        """The body, or None if it is no JSON."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+class NoReply(Exception):
+    """No response came. `insecure`: the host was reached, and TLS failed."""
+
+    def __init__(self, finding: Finding, *, insecure: bool = False) -> None:
+        super().__init__(finding.said)
+        self.finding = finding
+        self.insecure = insecure
+
+
+class Wire:
+    """Sends single requests; redirects are not followed, for the token is for this host. `close` it."""
+
+    def __init__(self, headers: Mapping[str, str], *, connect_seconds: float, seconds: float) -> None:
+        """`headers` carry the token. `seconds` limits a whole exchange. Needs a running loop."""
+        self._headers = headers
+        self._connect, self._total = connect_seconds, seconds
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect_seconds)
+        self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def ask(self, method: str, url: URL, body: Any = None) -> Reply:
+        """One exchange. Raises NoReply."""
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {**self._headers, **({"Content-Type": "application/json"} if data else {})}
+        try:
+            async with self._session.request(
+                method, url, data=data, headers=headers, allow_redirects=False
+            ) as response:
+                tls, expires = _tls_of(response)
+                content = await response.content.read(_MOST_BYTES)
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status, lowered, content, tls, expires)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise await self._no_reply(error, url) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def _no_reply(self, error: BaseException, url: URL) -> NoReply:
+        where = f"{url.host}:{url.port}"
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+            return NoReply(_insecure(error), insecure=True)
+        if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
+            said, remedy = (
+                f"the host {url.host!r} cannot be found",
+                "check its spelling in BACKEND_URL, and the network",
+            )
+        elif isinstance(error, aiohttp.ConnectionTimeoutError):
+            said = f"no connection to {where} within {self._connect:g} s"
+            remedy = "check the address in BACKEND_URL, and firewalls between here and there"
+        elif isinstance(error, TimeoutError):
+            said = f"{where} takes the connection, and answers nothing within {self._total:g} s"
+            remedy = f"is it the right port, and has the server loaded its model? ({_PORTS})"
+        elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+            said = f"nothing listens at {where}"
+            remedy = f"start the server, or correct the port in BACKEND_URL ({_PORTS})"
+        elif isinstance(error, aiohttp.ClientConnectorError):
+            said = f"no connection to {where}: {error.os_error.strerror or 'it failed'}"
+            remedy = "check the address in BACKEND_URL, and the network"
+        elif url.scheme == "http" and await _speaks_tls(url):
+            said, remedy = f"{where} speaks TLS, not plain HTTP", "begin BACKEND_URL with https://"
+        else:
+            said = f"what listens at {where} does not speak HTTP"
+            remedy = f"correct the port in BACKEND_URL: it is another service's ({_PORTS})"
+        return NoReply(Finding("bad", said, remedy))
+
+
+def _insecure(error: BaseException) -> Finding:
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        known = _CERTIFICATES.get(cause.verify_code)
+        said, remedy = known or (f"the certificate is refused: {cause.verify_message}", _OWN_CA)
+        return Finding("bad", said, remedy, {"verify_code": cause.verify_code})
+    reason = str(getattr(cause, "reason", None) or "the handshake failed").replace("_", " ").lower()
+    if "wrong version" in reason or "record layer" in reason:
+        return Finding("bad", "the port does not speak TLS", "begin BACKEND_URL with http://, or use the TLS port")
+    return Finding("bad", f"TLS fails: {reason}", "check that the port is the backend's TLS port")
+
+
+def _tls_of(response: aiohttp.ClientResponse) -> tuple[str, float | None]:
+    transport = response.connection.transport if response.connection else None
+    used = transport.get_extra_info("ssl_object") if transport else None
+    if used is None:
+        return "", None
+    ends = (used.getpeercert() or {}).get("notAfter")
+    return used.version() or "", ssl.cert_time_to_seconds(ends) if ends else None
+
+
+async def _speaks_tls(url: URL) -> bool:
+    """Whether a TLS handshake is answered. Nothing is sent inside it, so the certificate need not be right."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(3):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+def tls_finding(url: URL, reply: Reply) -> Finding:
+    """What is to say of a connection that stands."""
+    if url.scheme == "http":
+        if url.host in ("localhost", "127.0.0.1", "::1"):
+            return Finding("good", "not used, and not needed: the backend is on this machine")
+        said = "plain HTTP: the key and all prompts can be read on the way"
+        return Finding("partly", said, "use https:// in BACKEND_URL, unless the network between is yours alone")
+    days = int((reply.expires - time.time()) // _DAY_SECONDS) if reply.expires else None
+    facts = {"version": reply.tls, "certificate_days": days}
+    if days is not None and days < 14:
+        return Finding("partly", f"{reply.tls}; the certificate expires in {days} days", "have it renewed", facts)
+    return Finding("good", reply.tls + (f"; the certificate is valid for {days} days" if days else ""), "", facts)
