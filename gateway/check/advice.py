@@ -20,7 +20,7 @@ def profile_name(visit: Visit) -> str:
         return visit.settings.backend_profile.name
     if not (visit.guessed and visit.has_asker):
         return "auto"
-    found, current = visit.found, visit.first_profile()
+    found, current = visit.found, visit.first_profile
     control = found.thinking_control or current.thinking_control
     field = found.reasoning if found.reasoning in ("reasoning", "reasoning_content") else current.reasoning_field
     if (control, field) == (current.thinking_control, current.reasoning_field):

@@ -15,7 +15,6 @@ from msgspec import Struct, structs
 from gateway.anthropic.request import decode_request
 from gateway.anthropic.writer import Finish
 from gateway.backend.adapter import Backend
-from gateway.check.secrets import Secrets
 from gateway.openai.chunk import Chunk, Delta, MalformedChunk, Usage, decode_chunk
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
@@ -95,7 +94,6 @@ class Asker:
     token: str
     model: str
     profile: Profile
-    secrets: Secrets
     window: int | None = None
     counter: TokenCounter = field(default_factory=TokenCounter)
     spent: Spent = field(default_factory=Spent)
@@ -215,7 +213,9 @@ def changes(before: Profile, after: Profile) -> list[str]:
     old, new = structs.asdict(before), structs.asdict(after)
     words = [f"without `{name}`" for name in sorted(after.drops - before.drops)]
     return words + [
-        f"{name} = {'none' if new[name] is None else new[name]}"
-        for name in new
-        if name not in ("name", "drops") and new[name] != old[name]
+        f"{name} = {_value(new[name])}" for name in new if name not in ("name", "drops") and new[name] != old[name]
     ]
+
+
+def _value(value: Any) -> str:
+    return ", ".join(sorted(value)) if isinstance(value, frozenset) else str(value)

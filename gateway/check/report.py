@@ -8,7 +8,6 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Struct
 from rich.console import Console
-from rich.padding import Padding
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +23,7 @@ _MARKS: Final[dict[Mark, tuple[str, str]]] = {
 }
 _LEGEND: Final = "✓ works   ~ works with a loss or a workaround   ✗ does not work   ! cannot be told"
 _TITLE_WIDTH: Final = 15
+_MANY: Final = 8
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -93,7 +93,8 @@ class TerminalReport:
         self._status.stop()
         put = self._console.print
         if self._skipped:
-            put(Text(f"- not tried: {', '.join(self._skipped)}", "dim"))
+            others = f"the {len(self._skipped)} others, which need this"
+            put(Text(f"- not tried: {', '.join(self._skipped) if len(self._skipped) < _MANY else others}", "dim"))
         put(Text(f"\n{_LEGEND}", "dim"))
         put(
             Text(
@@ -110,7 +111,7 @@ class TerminalReport:
         put = self._console.print
         put(Text.assemble("\n", ("The gateway", "bold"), f" (BACKEND_PROFILE: {summary.profile})\n"))
         words = " ".join(f"{name}={value}" for name, value in summary.settings.items())
-        put(Padding(Text(f"{words} claude-gateway"), (0, 0, 0, 2)), soft_wrap=True)
+        put(Text(f"  {words} claude-gateway"), soft_wrap=True)
         put(Text.assemble("\n", ("Claude Code", "bold"), ": into ~/.claude/settings.json\n"))
         put(Text(json.dumps(summary.client, indent=2)), soft_wrap=True)
 
@@ -148,8 +149,10 @@ def exit_code(rows: Sequence[Row], summary: Summary) -> int:
 def _verdict(rows: Sequence[Row], summary: Summary) -> Text:
     missing = [row.title for row in rows if row.missing and row.mark == "bad"]
     if missing:
-        return Text(f"Claude Code cannot work with this: {', '.join(missing)}.", "bold red")
+        return Text(f"Claude Code cannot work with this backend as it is: see {', '.join(missing)}.", "bold red")
     if exit_code(rows, summary):
         return Text("The check did not come to its end.", "bold yellow")
     losses = sum(row.mark != "good" for row in rows)
-    return Text("Claude Code works with this" + (", with what is said above." if losses else "."), "bold green")
+    return Text(
+        "Claude Code works with this backend" + ("; what is lost is said above." if losses else "."), "bold green"
+    )

@@ -28,7 +28,7 @@ class Probe(NamedTuple):
 
 _ANSWERS: Final = ("whole",)
 PROBES: Final = (
-    Probe("reachable", "Reachable", connection.reachable, needed=True),
+    Probe("reachable", "Connection", connection.reachable, needed=True, share=3),
     Probe("tls", "TLS", connection.tls, ("reachable",), needed=True),
     Probe("key", "Key", connection.key, ("reachable", "tls"), needed=True, share=2),
     Probe("models", "Models", connection.models, ("reachable", "tls", "key"), needed=True),
@@ -46,7 +46,7 @@ PROBES: Final = (
     Probe("context", "Context", limits.context, _ANSWERS, needed=True),
     Probe("cache", "Prefix cache", limits.cache, _ANSWERS, share=2),
     Probe("counting", "Token count", limits.counting, _ANSWERS),
-    Probe("overflow", "Overflow", limits.overflow, _ANSWERS, share=4, full=True),
+    Probe("overflow", "Overflow", limits.overflow, _ANSWERS, needed=True, share=4, full=True),
     Probe("workarounds", "Workarounds", abilities.workarounds, _ANSWERS),
 )
 _SLOW: Final = "the model may be loading, or slow: give it more time with --patience SECONDS"

@@ -50,6 +50,8 @@ class Visit:
     wire: Wire
     catalogue: Catalogue
     found: Found = field(default_factory=Found)
+    # of the chosen model, before anything was learnt
+    first_profile: Profile = GENERIC
     _asker: Asker | None = None
 
     @property
@@ -76,14 +78,9 @@ class Visit:
 
     def choose(self, model: Model) -> None:
         """Ask this model from now on."""
-        profile = self.catalogue.profile(model)
+        self.first_profile = self.catalogue.profile(model)
         self.found.window = model.context_window
-        self._asker = Asker(self.backend, self.token, model.id, profile, self.secrets, model.context_window)
-
-    def first_profile(self) -> Profile:
-        """The profile before anything was learnt."""
-        model = self.catalogue.find(self.asker.model)
-        return self.catalogue.profile(model or Model(id=self.asker.model)) if self.has_asker else GENERIC
+        self._asker = Asker(self.backend, self.token, model.id, self.first_profile, model.context_window)
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,9 @@ from gateway.openai.models import decode_models
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _DAY_SECONDS: Final = 86_400
+_SOON_DAYS: Final = 14
+_HANDSHAKE_SECONDS: Final = 3
+_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
 _PORTS: Final = "vLLM uses 8000, llama.cpp 8080, Ollama 11434, LM Studio 1234, SGLang 30000"
 
@@ -35,13 +38,11 @@ _CERTIFICATES: Final[Mapping[int, tuple[str, str]]] = {
 
 
 class Reply(Struct, frozen=True):
-    """A response that was read whole. `tls` is its version, `expires` the certificate's end as seconds since 1970."""
+    """A response that was read whole."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    tls: str = ""
-    expires: float | None = None
 
     @property
     def is_page(self) -> bool:
@@ -99,10 +100,9 @@ class Wire:
             async with self._session.request(
                 method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
-                tls, expires = _tls_of(response)
                 content = await response.content.read(_MOST_BYTES)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
-                return Reply(response.status, lowered, content, tls, expires)
+                return Reply(response.status, lowered, content)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise await self._no_reply(error, url) from None
 
@@ -111,7 +111,7 @@ class Wire:
         await self._session.close()
 
     async def _no_reply(self, error: BaseException, url: URL) -> NoReply:
-        where = f"{url.host}:{url.port}"
+        where = f"{f'[{url.host}]' if ':' in (url.host or '') else url.host}:{url.port}"
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
             return NoReply(_insecure(error), insecure=True)
         if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
@@ -128,8 +128,11 @@ class Wire:
         elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
             said = f"nothing listens at {where}"
             remedy = f"start the server, or correct the port in BACKEND_URL ({_PORTS})"
+        elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionError):
+            said = f"{where} takes the connection, and breaks off its TLS handshake"
+            remedy = f"correct the port in BACKEND_URL, or begin it with http:// ({_PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError):
-            said = f"no connection to {where}: {error.os_error.strerror or 'it failed'}"
+            said = f"no connection to {where}: {error.os_error.strerror or 'it cannot be reached'}"
             remedy = "check the address in BACKEND_URL, and the network"
         elif url.scheme == "http" and await _speaks_tls(url):
             said, remedy = f"{where} speaks TLS, not plain HTTP", "begin BACKEND_URL with https://"
@@ -151,38 +154,39 @@ def _insecure(error: BaseException) -> Finding:
     return Finding("bad", f"TLS fails: {reason}", "check that the port is the backend's TLS port")
 
 
-def _tls_of(response: aiohttp.ClientResponse) -> tuple[str, float | None]:
-    transport = response.connection.transport if response.connection else None
-    used = transport.get_extra_info("ssl_object") if transport else None
-    if used is None:
-        return "", None
-    ends = (used.getpeercert() or {}).get("notAfter")
-    return used.version() or "", ssl.cert_time_to_seconds(ends) if ends else None
-
-
 async def _speaks_tls(url: URL) -> bool:
     """Whether a TLS handshake is answered. Nothing is sent inside it, so the certificate need not be right."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return await _shake_hands(url, context) is not None
+
+
+async def _shake_hands(url: URL, context: ssl.SSLContext) -> tuple[str, float | None] | None:
+    """The version of TLS, and the certificate's end in seconds since 1970 if it was checked; None if it fails."""
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(_HANDSHAKE_SECONDS):
             _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
     except (OSError, TimeoutError):
-        return False
+        return None
+    used = writer.get_extra_info("ssl_object")
+    ends = (used.getpeercert() or {}).get("notAfter")
     writer.transport.abort()
-    return True
+    return used.version() or "TLS", ssl.cert_time_to_seconds(ends) if ends else None
 
 
-def tls_finding(url: URL, reply: Reply) -> Finding:
+async def tls_finding(url: URL) -> Finding:
     """What is to say of a connection that stands."""
     if url.scheme == "http":
-        if url.host in ("localhost", "127.0.0.1", "::1"):
+        if url.host in _LOCAL:
             return Finding("good", "not used, and not needed: the backend is on this machine")
         said = "plain HTTP: the key and all prompts can be read on the way"
         return Finding("partly", said, "use https:// in BACKEND_URL, unless the network between is yours alone")
-    days = int((reply.expires - time.time()) // _DAY_SECONDS) if reply.expires else None
-    facts = {"version": reply.tls, "certificate_days": days}
-    if days is not None and days < 14:
-        return Finding("partly", f"{reply.tls}; the certificate expires in {days} days", "have it renewed", facts)
-    return Finding("good", reply.tls + (f"; the certificate is valid for {days} days" if days else ""), "", facts)
+    version, ends = await _shake_hands(url, ssl.create_default_context()) or ("TLS", None)
+    if ends is None:
+        return Finding("good", version, "", {"version": version})
+    days = int((ends - time.time()) // _DAY_SECONDS)
+    facts = {"version": version, "certificate_days": days}
+    if days < _SOON_DAYS:
+        return Finding("partly", f"{version}; the certificate expires in {days} days", "have it renewed", facts)
+    return Finding("good", f"{version}; the certificate is valid for {days} days", "", facts)

@@ -61,7 +61,9 @@ async def images(visit: Visit) -> Finding:
 async def schema(visit: Visit) -> Finding:
     """Can an answer be held to a JSON schema?"""
     output = {"format": {"type": "json_schema", "schema": _SCHEMA}}
-    answer = await visit.asker.ask("Make up a title for a short story.", max_tokens=256, output_config=output)
+    answer = await visit.asker.ask("Make up a title for a short story.", max_tokens=128, output_config=output)
+    if answer.finish.stop_reason == "max_tokens":
+        return Finding("unknown", "the answer was not complete within 128 tokens", "try a stronger model: --model NAME")
     held = "response_format" not in answer.profile.drops
     fits = _fits(answer.text)
     if held and fits:
@@ -84,7 +86,7 @@ def _fits(text: str) -> bool:
 
 async def workarounds(visit: Visit) -> Finding:
     """What the backend refused, and the gateway learnt to leave out or to write in another way."""
-    learnt = changes(visit.first_profile(), visit.asker.profile)
+    learnt = changes(visit.first_profile, visit.asker.profile)
     if not learnt:
         return Finding("good", "nothing that was sent was refused")
     said = f"refused, and then asked in another way: {visit.secrets.quote(', '.join(learnt))}"

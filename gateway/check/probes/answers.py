@@ -29,7 +29,7 @@ async def whole(visit: Visit) -> Finding:
 
 async def streaming(visit: Visit) -> Finding:
     """Does the answer come as it is written, and in how small pieces?"""
-    answer = visit.found.story = await visit.asker.ask(_PROMPT, max_tokens=128)
+    answer = visit.found.story = await visit.asker.ask(_PROMPT, max_tokens=96)
     seen = answer.seen
     tokens = answer.finish.usage.output_tokens
     facts = {

@@ -98,7 +98,7 @@ async def tls(visit: Visit) -> Finding:
     """Is the connection safe?"""
     reply = visit.found.reply
     if isinstance(reply, Reply):
-        return tls_finding(visit.endpoint.chat, reply)
+        return await tls_finding(visit.endpoint.chat)
     return reply.finding if reply is not None else Finding("unknown", "not asked")
 
 

@@ -105,7 +105,8 @@ async def counting(visit: Visit) -> Finding:
     real, estimated = largest.seen.prompt_tokens, largest.estimated
     error = (estimated - real) / real
     facts = {"estimated": estimated, "counted": real, "error_percent": round(error * 100, 1)}
-    said = f"the estimate is {error:+.0%} off: {estimated:,} for {real:,} tokens"
+    far = f"{abs(error):.0%} too {'high' if error > 0 else 'low'}"
+    said = f"the gateway's estimate is {far}: {estimated:,} for {real:,} tokens"
     if abs(error) <= _CLOSE:
         return Finding("good", said, "", facts)
     remedy = "only /context and count_tokens estimate; Claude Code compacts by the backend's own counts"

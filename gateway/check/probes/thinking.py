@@ -11,7 +11,7 @@ from gateway.check.visit import Visit
 from gateway.openai.profile import Profile, ThinkingControl
 
 _PROMPT: Final = "A farmer has 17 sheep. All but 9 run away. How many are left?"
-_MOST_TOKENS: Final = 384
+_MOST_TOKENS: Final = 256
 _ON: Final[dict[str, Any]] = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 _OFF: Final[dict[str, Any]] = {"thinking": {"type": "disabled"}}
 _EFFORTS: Final = ("low", "medium", "high")
@@ -49,8 +49,8 @@ async def thinking(visit: Visit) -> Finding:
         remedy = "take a model with a switch, or a smaller one for side tasks: MODEL_MAP=haiku=NAME"
         return Finding("partly", said, remedy, _facts(on, None))
     if off:
-        _note(visit, off)
-        return Finding("partly", f"comes as {_place(off)} only when it is not asked for", "check the chat template")
+        said = f"came as {_place(off)} when it was not asked for, and not when it was"
+        return Finding("unknown", said, "check the model's chat template")
     said = "none was seen: this model does not think, or its switch is not known"
     remedy = "leave alwaysThinkingEnabled off; if the model can think, name the backend's kind: BACKEND_PROFILE=…"
     return Finding("unknown", said, remedy)

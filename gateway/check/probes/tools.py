@@ -28,8 +28,9 @@ _BASH: Final = {
     },
 }
 _TOOLS: Final[dict[str, Any]] = {"tools": [_READ, _BASH], "max_tokens": 512}
-_PATH: Final = "/tmp/notes/today.txt"  # noqa: S108  # a name in a prompt; no such file is touched
+_PATH: Final = "/home/me/notes/today.txt"
 _PROMPT: Final = f"Use the Read tool to read the file {_PATH}."
+_TWICE: Final = "Use the Read tool twice at the same time, for /home/me/a.txt and for /home/me/b.txt. Make both calls in one answer."
 _FACT: Final = "14:35"
 # how models write a call when nobody takes it out of their text
 _MARKUP: Final = re.compile(
@@ -85,7 +86,8 @@ def _no_call(visit: Visit, answer: Answer) -> Finding:
     if plain and plain.seen.prompt_tokens and answer.seen.prompt_tokens and grown < _LEAST_TOOL_TOKENS:
         said = "the tools do not reach the model: the prompt is no longer with them than without"
         return Finding("bad", said, f"the chat template leaves them out: take one that has tools, and {_PARSER}")
-    said = "the model answered in words instead of calling the tool"
+    used_up = " (its 512 tokens were used up)" if answer.finish.stop_reason == "max_tokens" else ""
+    said = f"the model answered in words instead of calling the tool{used_up}"
     return Finding("bad", said, "take a model that can call tools: --model NAME")
 
 
@@ -124,10 +126,7 @@ async def forced(visit: Visit) -> Finding:
 
 async def parallel(visit: Visit) -> Finding:
     """Can one answer hold several calls?"""
-    prompt = (
-        "Use the Read tool twice at the same time, for /tmp/a.txt and for /tmp/b.txt. Make both calls in one answer."
-    )
-    answer = await visit.asker.ask(prompt, **_TOOLS)
+    answer = await visit.asker.ask(_TWICE, **_TOOLS)
     calls = answer.of("tool_use")
     if len(calls) > 1 and len({call["id"] for call in calls}) == len(calls):
         return Finding("good", f"{len(calls)} calls in one answer")
