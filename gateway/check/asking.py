@@ -28,6 +28,7 @@ from gateway.translate.request import translate_request
 from gateway.translate.tools import client_names
 
 _MOST_REMEDIES: Final = 4
+_DRAIN_SECONDS: Final = 0.5
 _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
 
 
@@ -131,19 +132,22 @@ class Asker:
         loop = asyncio.get_running_loop()
         started = loop.time()
         stream = bool(chat["stream"])
+        pieces = []
+        # the way that a client's stream takes; whether it is whole shows here
+        translator = StreamTranslator(names=names)
+        translator.writer.message_start(new_message_id(), self.model, estimated)
         async with await self.backend.chat(msgspec.json.encode(chat), token=self.token, stream=stream) as call:
             streamed = stream and call.is_stream
-            pieces = []
             while data := await call.read():
                 pieces.append((loop.time() - started, data))
+                if streamed:
+                    translator.feed(data)
+                if translator.done:
+                    await call.drain(_DRAIN_SECONDS)
+                    break
+            if streamed:
+                translator.end(estimated_input=estimated)
         body = b"".join(data for _, data in pieces)
-        if streamed:
-            # the way that a client's stream takes; whether it is whole shows here
-            translator = StreamTranslator(names=names)
-            translator.writer.message_start(new_message_id(), self.model, estimated)
-            for _, data in pieces:
-                translator.feed(data)
-            translator.end(estimated_input=estimated)
         message, finish = translate_message(
             body, message_id=new_message_id(), model=self.model, estimated_input=estimated, names=names
         )

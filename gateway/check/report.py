@@ -21,7 +21,7 @@ _MARKS: Final[dict[Mark, tuple[str, str]]] = {
     "unknown": ("!", "yellow"),
     "skipped": ("-", "dim"),
 }
-_LEGEND: Final = "✓ works   ~ works with a loss or a workaround   ✗ does not work   ! cannot be told"
+_LEGEND: Final = "✓ works   ~ works with a loss   ✗ does not work   ! cannot be told"
 _TITLE_WIDTH: Final = 15
 _MANY: Final = 8
 

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 import msgspec
@@ -139,6 +140,11 @@ class Wire:
         else:
             said = f"what listens at {where} does not speak HTTP"
             remedy = f"correct the port in BACKEND_URL: it is another service's ({_PORTS})"
+        if (
+            isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            and url.scheme in getproxies()
+        ):
+            remedy += f"; {url.scheme.upper()}_PROXY is set here, and the gateway does not use proxies"
         return NoReply(Finding("bad", said, remedy))
 
 

@@ -12,7 +12,7 @@ from gateway.settings import Settings, SettingsError, add_flags, load_settings
 
 _DESCRIPTION: Final = """\
 Ask a backend for all that Claude Code needs, through the gateway's own translation, and say what works, what does not,
-and what to do. Costs some fifteen short requests, about 10,000 tokens in all; --full sends one very long prompt, too.
+and what to do. Costs some fifteen short requests, about 5,000 tokens in all; --full sends one very long prompt, too.
 
 The key is BACKEND_API_KEY, or that of --token-file; without either it is asked for, not echoed, where the backend is
 not on this machine.
@@ -80,12 +80,20 @@ def _token(settings: Settings, own: dict[str, Any]) -> str:
     if own["token_file"]:
         return _checked(_read(own["token_file"]), "--token-file")
     if own["ask_token"]:
-        return _checked(getpass("Key of the backend (not shown): "), "the key")
+        return _checked(_typed("Key of the backend (not shown): "), "the key")
     if own["no_token"] or own["json"] or settings.backend_api_key or settings.backend_url.host in _LOCAL:
         return ""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return ""
-    return _checked(getpass(f"Key for {settings.backend_url.host} (not shown; Enter for none): "), "the key")
+    return _checked(_typed(f"Key for {settings.backend_url.host} (not shown; Enter for none): "), "the key")
+
+
+def _typed(question: str) -> str:
+    try:
+        return getpass(question)
+    except EOFError:
+        # Ctrl-D: there is none
+        return ""
 
 
 def _read(path: str) -> str:

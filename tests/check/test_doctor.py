@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from tests.check.conftest import MODEL, Able, Run, error
-from tests.conftest import ScriptedBackend
+from tests.conftest import END, HELLO, USAGE, ScriptedBackend, respond, stream
 
 ROWS = [
     "reachable", "tls", "key", "models", "whole", "streaming", "speed", "usage", "tools", "results", "forced",
@@ -161,6 +161,18 @@ async def test_a_backend_that_hangs_is_left_after_a_while(scripted: ScriptedBack
     assert checked.row("whole")["said"].startswith("the backend at ")
     assert checked.row("whole")["said"].endswith("sent no answer within 0.1 s")
     assert checked.row("streaming")["mark"] == "skipped"
+    never.set()
+
+
+async def test_a_stream_that_stays_open_behind_its_end_is_not_waited_for(scripted: ScriptedBackend, run: Run) -> None:
+    never = asyncio.Event()
+    hello = {"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}], "usage": USAGE}
+    scripted.answers = [respond(json.dumps(hello).encode()), *[stream(*HELLO, *END, never)] * 20]
+
+    checked = await run(scripted.url, patience=5)
+
+    assert checked.row("streaming")["mark"] == "good"
+    assert checked.row("results")["mark"] == "unknown"
     never.set()
 
 

@@ -180,6 +180,21 @@ async def test_a_key_that_is_typed_is_not_echoed(flag: list[str], start: Start) 
     assert KEY not in shown
 
 
+async def test_ctrl_d_at_the_question_is_no_key(start: Start) -> None:
+    controller, terminal = pty.openpty()
+
+    async with start("http://nowhere.invalid", terminal=terminal) as process:
+        shown = await _read_until(controller, "Key for nowhere.invalid (not shown; Enter for none): ")
+        os.write(controller, b"\x04")
+        shown += await _read_until(controller, "as it is")
+        code = await process.wait()
+    os.close(controller)
+    os.close(terminal)
+
+    assert code == 1
+    assert "cannot be found" in shown
+
+
 async def _read_until(fd: int, mark: str) -> str:
     """What a terminal shows, up to a mark."""
     shown = b""

@@ -4,6 +4,7 @@ import secrets
 from typing import Any, Final
 
 from gateway.anthropic.errors import ApiError
+from gateway.check.flags import CACHE, WINDOW, flags
 from gateway.check.rows import Finding
 from gateway.check.visit import Visit
 from gateway.check.wire import NoReply
@@ -14,10 +15,6 @@ from gateway.translate.overflow import overflow_message
 # (research/claude-code.md, section 3.6)
 _LEAST_WINDOW: Final = 32_768
 _GOOD_WINDOW: Final = 65_536
-_LARGER: Final = (
-    "start the server with a larger window (vLLM: --max-model-len; llama.cpp: -c; SGLang: --context-length; Ollama: "
-    "OLLAMA_CONTEXT_LENGTH), 65,536 or more"
-)
 _SENTENCE: Final = "The quick brown fox jumps over the lazy dog near the river bank at noon. "
 _SENTENCE_TOKENS: Final = 16
 _CACHE_TOKENS: Final = 1_600
@@ -35,16 +32,20 @@ async def context(visit: Visit) -> Finding:
         said = "the backend does not tell its context window"
         remedy = "find it with --full (sends one prompt of some 150,000 tokens), or in the model's description"
         return Finding("unknown", said, "see Overflow below" if visit.full else remedy)
-    return _judged(window)
+    return _judged(visit, window)
 
 
-def _judged(window: int) -> Finding:
+def _judged(visit: Visit, window: int) -> Finding:
     facts = {"tokens": window}
     if window < _LEAST_WINDOW:
-        return Finding("bad", f"{window:,} tokens: Claude Code's own prompt takes some 25,000", _LARGER, facts)
+        return Finding("bad", f"{window:,} tokens: Claude Code's own prompt takes some 25,000", _larger(visit), facts)
     if window < _GOOD_WINDOW:
-        return Finding("partly", f"{window:,} tokens: Claude Code will compact often", _LARGER, facts)
+        return Finding("partly", f"{window:,} tokens: Claude Code will compact often", _larger(visit), facts)
     return Finding("good", f"{window:,} tokens", "", facts)
+
+
+def _larger(visit: Visit) -> str:
+    return f"start the server with a larger window ({flags(WINDOW, visit.first_profile.name)})"
 
 
 async def _asked(visit: Visit) -> int | None:
@@ -92,7 +93,8 @@ async def cache(visit: Visit) -> Finding:
     if gained > _LEAST_GAIN_SECONDS and second.seen.first < _FASTER * first.seen.first:
         return Finding("good", f"not reported, but the second time is faster ({times})", "", facts)
     said = f"none seen ({times})"
-    remedy = "each turn of Claude Code sends the whole conversation: turn on the server's prefix cache, if it has one"
+    how = flags(CACHE, visit.first_profile.name)
+    remedy = f"each turn of Claude Code sends the whole conversation: turn on the server's prefix cache ({how})"
     return Finding("unknown", said, remedy, facts)
 
 
@@ -128,7 +130,7 @@ async def overflow(visit: Visit) -> Finding:
         visit.found.window = taken
         said = f"cut in silence: of some {size:,} tokens, {taken:,} were read"
         return Finding(
-            "bad", said, f"the model forgets the beginning of each conversation; {_LARGER}", {"tokens": taken}
+            "bad", said, f"the model forgets the beginning of each conversation; {_larger(visit)}", {"tokens": taken}
         )
     visit.found.window = known or taken or None
     return Finding("good", f"a prompt of {taken or size:,} tokens is taken", "", {"tokens": taken or size})

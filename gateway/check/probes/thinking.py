@@ -6,6 +6,7 @@ from msgspec import structs
 
 from gateway.anthropic.errors import ApiError
 from gateway.check.asking import Answer
+from gateway.check.flags import REASONING_PARSER, flags
 from gateway.check.rows import Finding
 from gateway.check.visit import Visit
 from gateway.openai.profile import Profile, ThinkingControl
@@ -34,7 +35,7 @@ async def thinking(visit: Visit) -> Finding:
         _note(visit, on)
     if on and not off:
         found.thinking_control = control
-        return _switched(on, control)
+        return _switched(visit, on, control)
     if visit.guessed:
         for other in get_args(ThinkingControl):
             if other in (control, "none"):
@@ -43,7 +44,7 @@ async def thinking(visit: Visit) -> Finding:
             if bool(answer) != bool(on):
                 _note(visit, on or answer)
                 found.thinking_control = other
-                return _switched(on or answer, other)
+                return _switched(visit, on or answer, other)
     if on:
         said = f"comes as {_place(on)}, and cannot be turned off: side tasks take longer, too"
         remedy = "take a model with a switch, or a smaller one for side tasks: MODEL_MAP=haiku=NAME"
@@ -78,10 +79,11 @@ def _note(visit: Visit, answer: Answer | None) -> None:
         visit.found.reasoning = answer.seen.reasoning
 
 
-def _switched(answer: Answer | None, control: str) -> Finding:
+def _switched(visit: Visit, answer: Answer | None, control: str) -> Finding:
     said = f"comes as {_place(answer)}, turned on and off by `{SWITCHES.get(control, control)}`"
     if answer is not None and not answer.seen.reasoning:
-        remedy = "the gateway takes it out; safer is the server's own parser (vLLM: --reasoning-parser NAME)"
+        how = flags(REASONING_PARSER, visit.first_profile.name)
+        remedy = f"the gateway takes it out; safer is the server's own parser ({how})"
         return Finding("partly", said, remedy, _facts(answer, control))
     return Finding("good", said, "", _facts(answer, control))
 

@@ -4,6 +4,7 @@ import re
 from typing import Any, Final
 
 from gateway.check.asking import Answer
+from gateway.check.flags import TOOL_PARSER, flags
 from gateway.check.rows import Finding
 from gateway.check.visit import Visit
 from gateway.translate.errors import BackendFault
@@ -30,24 +31,15 @@ _BASH: Final = {
 _TOOLS: Final[dict[str, Any]] = {"tools": [_READ, _BASH], "max_tokens": 512}
 _PATH: Final = "/home/me/notes/today.txt"
 _PROMPT: Final = f"Use the Read tool to read the file {_PATH}."
-_TWICE: Final = "Use the Read tool twice at the same time, for /home/me/a.txt and for /home/me/b.txt. Make both calls in one answer."
+_TWICE: Final = "Use the Read tool twice, for /home/me/a.txt and for /home/me/b.txt. Make both calls in one answer."
 _FACT: Final = "14:35"
 # how models write a call when nobody takes it out of their text
 _MARKUP: Final = re.compile(
     r"<tool_call|<function[=_]|\[TOOL_CALLS\]|<\|python_tag\|>|<\|tool_call|functions\.Read"
     r"|\"name\": ?\"(?:Read|Bash)\""
 )
-_PARSER: Final = (
-    "turn on the server's tool parser (vLLM: --enable-auto-tool-choice --tool-call-parser NAME; SGLang: "
-    "--tool-call-parser NAME; llama.cpp: --jinja)"
-)
-_REFUSALS: Final = (
-    (re.compile("tool-call-parser|tool choice requires|--jinja|tools param requires"), _PARSER),
-    (
-        re.compile("does not support tools|support tool use|tools? (?:is|are) not supported", re.IGNORECASE),
-        "take a model that can call tools: --model NAME",
-    ),
-)
+_PARSER: Final = re.compile("tool-call-parser|tool choice requires|--jinja|tools param requires")
+_NO_TOOLS: Final = re.compile("does not support tools|support tool use|tools? (?:is|are) not supported", re.IGNORECASE)
 # what two tools add to any prompt, at the least
 _LEAST_TOOL_TOKENS: Final = 30
 
@@ -73,19 +65,26 @@ async def auto(visit: Visit) -> Finding:
 
 def _refusal(visit: Visit, fault: BackendFault) -> Finding:
     said = visit.secrets.quote(fault.message)
-    remedy = next((remedy for words, remedy in _REFUSALS if words.search(fault.message)), "")
-    return Finding("bad", said, remedy or "see what the backend says, and its log")
+    if _PARSER.search(fault.message):
+        return Finding("bad", said, _parser(visit))
+    if _NO_TOOLS.search(fault.message):
+        return Finding("bad", said, "take a model that can call tools: --model NAME")
+    return Finding("bad", said, "see what the backend says, and its log")
+
+
+def _parser(visit: Visit) -> str:
+    return f"turn on the server's tool parser ({flags(TOOL_PARSER, visit.first_profile.name)})"
 
 
 def _no_call(visit: Visit, answer: Answer) -> Finding:
     """Why no call came: the server left it in the text, the model never saw the tools, or did not want to."""
     if _MARKUP.search(answer.text):
-        return Finding("bad", "the model's call comes as text, not as a call", _PARSER)
+        return Finding("bad", "the model's call comes as text, not as a call", _parser(visit))
     plain = visit.found.story
     grown = answer.seen.prompt_tokens - (plain.seen.prompt_tokens if plain else 0)
     if plain and plain.seen.prompt_tokens and answer.seen.prompt_tokens and grown < _LEAST_TOOL_TOKENS:
         said = "the tools do not reach the model: the prompt is no longer with them than without"
-        return Finding("bad", said, f"the chat template leaves them out: take one that has tools, and {_PARSER}")
+        return Finding("bad", said, f"the chat template leaves them out: take one that has tools, and {_parser(visit)}")
     used_up = " (its 512 tokens were used up)" if answer.finish.stop_reason == "max_tokens" else ""
     said = f"the model answered in words instead of calling the tool{used_up}"
     return Finding("bad", said, "take a model that can call tools: --model NAME")

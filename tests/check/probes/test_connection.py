@@ -112,6 +112,15 @@ async def test_a_host_that_does_not_exist_is_told(run: Run) -> None:
     assert checked.row("reachable")["remedy"] == "check its spelling in BACKEND_URL, and the network"
 
 
+async def test_a_proxy_that_would_be_needed_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://user:password-of-the-proxy@proxy.example:3128")
+
+    checked = await run("http://nowhere.invalid/v1")
+
+    assert checked.row("reachable")["remedy"].endswith("; HTTP_PROXY is set here, and the gateway does not use proxies")
+    assert "password-of-the-proxy" not in checked.text
+
+
 async def test_a_connection_that_is_taken_and_not_answered(run: Run) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -140,3 +140,14 @@ async def test_one_call_at_a_time(answer: Any, said: str, able: Able, run: Run) 
     row = checked.row("parallel")
     assert (checked.code, row["mark"], row["said"]) == (0, "unknown", said)
     assert "Claude Code works without" in row["remedy"]
+
+
+async def test_a_remedy_is_for_the_kind_of_server_that_is_there(able: Able, run: Run) -> None:
+    able.models["data"][0] |= {"owned_by": "vllm", "max_model_len": 4096}
+    able.refuse = lambda body: error(400, VLLM) if body.get("tools") else None
+
+    checked = await run(able.url)
+
+    flag = "--enable-auto-tool-choice --tool-call-parser NAME"
+    assert checked.row("tools")["remedy"] == f"turn on the server's tool parser (vLLM: {flag})"
+    assert checked.row("context")["remedy"] == "start the server with a larger window (vLLM: --max-model-len 65536)"

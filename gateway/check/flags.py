@@ -1,0 +1,35 @@
+"""What to start a server with: the flags of each kind, for remedies."""
+
+from collections.abc import Mapping
+from typing import Final
+
+# by profile: the kind's name in words, and the flag
+_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "llama.cpp": "llama.cpp", "ollama": "Ollama"}
+TOOL_PARSER: Final[Mapping[str, str]] = {
+    "vllm": "--enable-auto-tool-choice --tool-call-parser NAME",
+    "sglang": "--tool-call-parser NAME",
+    "llama.cpp": "--jinja",
+}
+REASONING_PARSER: Final[Mapping[str, str]] = {
+    "vllm": "--reasoning-parser NAME",
+    "sglang": "--reasoning-parser NAME",
+    "llama.cpp": "--reasoning-format deepseek",
+}
+WINDOW: Final[Mapping[str, str]] = {
+    "vllm": "--max-model-len 65536",
+    "sglang": "--context-length 65536",
+    "llama.cpp": "-c 65536",
+    "ollama": "OLLAMA_CONTEXT_LENGTH=65536",
+}
+CACHE: Final[Mapping[str, str]] = {
+    "vllm": "--enable-prefix-caching",
+    "sglang": "without --disable-radix-cache",
+    "llama.cpp": "without --no-cache-prompt",
+}
+
+
+def flags(table: Mapping[str, str], profile: str) -> str:
+    """`vLLM: --flag` for a kind that is known, else for all kinds."""
+    if profile in table:
+        return f"{_NAMES[profile]}: {table[profile]}"
+    return "; ".join(f"{_NAMES[name]}: {flag}" for name, flag in table.items())
