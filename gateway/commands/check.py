@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from getpass import getpass
 from pathlib import Path
 from typing import Any, Final
@@ -57,6 +57,9 @@ def run(options: dict[str, Any]) -> int:
     }
     settings = load_settings(options, os.environ, Path.cwd())
     token = _token(settings, own)
+    if token:
+        # the one that was given for this time goes before the one that is set
+        settings = replace(settings, backend_api_key="")
     from rich.console import Console
 
     from gateway import server

@@ -146,7 +146,7 @@ async def test_the_key_of_a_file_goes_to_the_backend(start: Start, scripted: Scr
     (tmp_path / "key").write_text(f"{KEY}\n")
     scripted.models_status = 401
 
-    async with start(scripted.url, "--token-file", "key") as process:
+    async with start(scripted.url, "--token-file", "key", BACKEND_API_KEY="cpk_of_the_operator") as process:
         _, out, err = await outcome(process)
 
     assert scripted.listed[0].headers["authorization"] == f"Bearer {KEY}"
