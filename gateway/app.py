@@ -1,39 +1,62 @@
 """The one place where the parts are wired together."""
 
 import asyncio
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
 
 from gateway import __version__
+from gateway.addresses import Address
 from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker
 from gateway.backend.catalogue import Catalogue
 from gateway.backend.retry import RetryPolicy
+from gateway.metrics_listener import metrics_address, serving_metrics
 from gateway.settings import Settings, SettingsError
 from gateway.tokens.count import TokenCounter
 from gateway.web.access_log import access_log, set_request_id
 from gateway.web.auth import auth
 from gateway.web.body import LIMITS, BodyLimits, close_unread
 from gateway.web.context import GATEWAY, Gateway
+from gateway.web.counters import Counters, CounterTable
 from gateway.web.documents import DocumentReader
 from gateway.web.errors import errors
 from gateway.web.in_flight import InFlight
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.keys import KeyRing
+from gateway.web.loop_lag import watch_loop
+from gateway.web.metrics import METRICS, Metrics
 from gateway.web.routes import add_routes
 from gateway.web.scoreboard import Row
 
 log = structlog.get_logger(__name__)
 
 
-def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Row | None = None) -> web.Application:
+class Counting(NamedTuple):
+    """A worker's counters, and the sockets for `/metrics`, bound already; none: METRICS_PORT is listened on."""
+
+    counters: Counters
+    sockets: Sequence[socket.socket] = ()
+
+
+METRICS_URL: Final = web.AppKey("metrics_url", str)
+
+
+def make_app(
+    settings: Settings,
+    *,
+    keep_alive: KeepAlive | None = None,
+    row: Row | None = None,
+    counting: Counting | None = None,
+) -> web.Application:
     """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
     end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
-    others that serve with it.
+    others that serve with it, `counting` what belongs to that place's metrics.
     """
     app = web.Application(middlewares=[access_log, errors, auth])
     add_routes(app)
@@ -82,9 +105,34 @@ def make_app(settings: Settings, *, keep_alive: KeepAlive | None = None, row: Ro
         await app[GATEWAY].in_flight.drain(settings.shutdown_grace_secs)
 
     app.cleanup_ctx.append(run)
+    if (address := metrics_address(settings)) is not None:
+        app.cleanup_ctx.append(_measured(address, settings.max_streams, counting or Counting(CounterTable(1).row(0))))
     # no connection is taken any more, and idle ones are closed
     app.on_shutdown.append(drain)
     return app
+
+
+def _measured(address: Address, most: int, counting: Counting) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Count what `app` does, and serve `/metrics`, while it runs."""
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        # kept out of start-ups that do not want it
+        from gateway.web.exposition import Exposition
+
+        gateway = app[GATEWAY]
+        metrics = app[METRICS] = Metrics(counting.counters, gateway.catalogue.has)
+        gateway.backend.on_retry = metrics.backend_retried
+        gateway.backend.breaker.on_fault = metrics.backend_failed
+        gateway.backend.breaker.watch(metrics.breaker_changed)
+        exposition = Exposition(counting.counters.table, gateway, most)
+        async with serving_metrics(exposition, address, counting.sockets) as url:
+            app[METRICS_URL] = url
+            lag = asyncio.create_task(watch_loop(metrics.loop_lagged), name="loop lag")
+            yield
+            lag.cancel()
+            await asyncio.wait([lag])
+
+    return run
 
 
 def _publish(gateway: Gateway, row: Row) -> None:

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 import structlog
@@ -14,10 +14,11 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway import __version__
+from gateway.addresses import Address, address_errors, url_of
 from gateway.anthropic.errors import ApiError
-from gateway.app import make_app
+from gateway.app import METRICS_URL, make_app
 from gateway.log import configure_logging
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
 
@@ -35,11 +36,13 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings) -> int:
     """Serve until a signal comes, then give running answers their grace. Returns the exit code."""
     configure_logging(settings.log_level, settings.log_format)
+    app = make_app(settings)
 
     def tell(url: str) -> None:
-        log.info("listening", url=url, backend=settings.backend_url.shown, version=__version__)
+        more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}
+        log.info("listening", url=url, backend=settings.backend_url.shown, version=__version__, **more)
 
-    await serve_until(wait_for_signal, make_app(settings), settings, on_listening=tell)
+    await serve_until(wait_for_signal, app, settings, on_listening=tell)
     return 0
 
 
@@ -91,12 +94,12 @@ async def listening(
     cannot be listened on.
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
-    await runner.setup()
     connections: set[asyncio.Transport] = set()
     try:
+        await runner.setup()
         servers = await _bind(runner, settings, sockets, connections)
         try:
-            yield url_of(servers[0].sockets[0])
+            yield url_of(servers[0].sockets[0].getsockname())
         finally:
             for server in servers:
                 server.close()
@@ -119,22 +122,10 @@ async def _bind(
     def connected() -> Protocol:
         return Protocol(manager, loop=loop, connections=connections)
 
-    with address_errors(settings):
+    with address_errors(Address(settings.host, settings.host_port)):
         if sockets:
             return [await loop.create_server(connected, sock=sock, backlog=_BACKLOG) for sock in sockets]
         return [await loop.create_server(connected, settings.host, settings.host_port, backlog=_BACKLOG)]
-
-
-@contextlib.contextmanager
-def address_errors(settings: Settings) -> Iterator[None]:
-    """Inside, an address that cannot be listened on is a SettingsError."""
-    try:
-        yield
-    except socket.gaierror as error:
-        raise SettingsError(f"HOST={settings.host}: {error.strerror}") from None
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise SettingsError(f"HOST={settings.host} HOST_PORT={settings.host_port}: {reason}") from None
 
 
 class Protocol(web.RequestHandler):
@@ -253,9 +244,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
-
-
-def url_of(sock: socket.socket) -> str:
-    """The URL of a socket that is bound."""
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -46,6 +46,10 @@ def _port(value: str) -> int:
     return int(value)
 
 
+def _port_or_none(value: str) -> int | None:
+    return _port(value) if value else None
+
+
 def _seconds(value: str) -> float:
     try:
         seconds = float(value)
@@ -152,6 +156,10 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
     host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
+    metrics_port: int | None = _setting(
+        "", _port_or_none, "PORT", "a port for /metrics, in Prometheus' form; 0 for any free one; none: no metrics"
+    )
+    metrics_host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address of METRICS_PORT; 0.0.0.0 for all")
     workers: int = _setting("1", _count, "N", "processes that serve; each can use one core")
     connect_timeout_secs: float = _setting("10", _seconds, "SECONDS", "how long a connection to the backend may take")
     send_timeout_secs: float = _setting(
@@ -234,6 +242,8 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
                 raise SettingsError(f"{name}={shown}: {error}") from None
     settings = Settings(**values)
     _refuse_open_door(settings)
+    if settings.metrics_port and settings.metrics_port == settings.host_port:
+        raise SettingsError(f"METRICS_PORT={settings.metrics_port}: must not be HOST_PORT, which clients can reach")
     return settings
 
 

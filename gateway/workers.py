@@ -11,17 +11,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
 from gateway import __version__
-from gateway.app import make_app
+from gateway.addresses import Address, beside, reserved, url_of
+from gateway.app import Counting, make_app
 from gateway.log import configure_logging
-from gateway.server import address_errors, run, serve_until, url_of
+from gateway.metrics_listener import metrics_address
+from gateway.server import run, serve_until
 from gateway.settings import Settings, SettingsError
 from gateway.supervisor import Place, Supervisor
+from gateway.web.counters import CounterTable
 from gateway.web.scoreboard import Row, Scoreboard
 
 _BALANCED: Final = sys.platform == "linux"
@@ -40,16 +43,26 @@ def supervise(settings: Settings) -> int:
         raise SettingsError(f"WORKERS={settings.workers}: must be 1 on this system, which cannot fork processes")
     configure_logging(settings.log_level, settings.log_format)
     scoreboard = Scoreboard(settings.workers)
-    with _reserved(settings) as sockets:
+    with contextlib.ExitStack() as stack:
+        sockets = stack.enter_context(reserved(Address(settings.host, settings.host_port), balanced=_BALANCED))
+        counted = _reserve_metrics(settings, stack)
 
         def work(place: Place) -> int:
             row = scoreboard.row(place.number)
             row.begin(pid=os.getpid(), restarts=place.restarts)
-            return run(_serve(settings, place, row, sockets))
+            return run(_serve(settings, place, row, sockets, counted))
 
         def serving(pids: list[int]) -> None:
             backend = settings.backend_url.shown
-            log.info("listening", url=url_of(sockets[0]), backend=backend, version=__version__, workers=pids)
+            more = {"metrics": url_of(counted.sockets[0].getsockname()) + "/metrics"} if counted else {}
+            log.info(
+                "listening",
+                url=url_of(sockets[0].getsockname()),
+                backend=backend,
+                version=__version__,
+                workers=pids,
+                **more,
+            )
 
         return Supervisor(
             work,
@@ -60,15 +73,36 @@ def supervise(settings: Settings) -> int:
         ).run()
 
 
-async def _serve(settings: Settings, place: Place, row: Row, sockets: Sequence[socket.socket]) -> int:
+class _Counted(NamedTuple):
+    """What workers have in common for their metrics."""
+
+    table: CounterTable
+    sockets: Sequence[socket.socket]
+
+
+def _reserve_metrics(settings: Settings, stack: contextlib.ExitStack) -> _Counted | None:
+    address = metrics_address(settings)
+    if address is None:
+        return None
+    return _Counted(CounterTable(settings.workers), stack.enter_context(reserved(address, balanced=_BALANCED)))
+
+
+async def _serve(
+    settings: Settings, place: Place, row: Row, sockets: Sequence[socket.socket], counted: _Counted | None
+) -> int:
+    counting = Counting(counted.table.row(place.number), _own(counted.sockets)) if counted else None
     await serve_until(
         lambda: _told_to_stop(place),
-        make_app(settings, row=row),
+        make_app(settings, row=row, counting=counting),
         settings,
         on_listening=lambda _: place.report_serving(),
-        sockets=_own(sockets) if _BALANCED else sockets,
+        sockets=_own(sockets),
     )
     return 0
+
+
+def _own(sockets: Sequence[socket.socket]) -> Sequence[socket.socket]:
+    return beside(sockets) if _BALANCED else sockets
 
 
 async def _told_to_stop(place: Place) -> None:
@@ -80,47 +114,3 @@ async def _told_to_stop(place: Place) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
     loop.remove_reader(place.line.fileno())
-
-
-@contextlib.contextmanager
-def _reserved(settings: Settings) -> Iterator[Sequence[socket.socket]]:
-    """A socket bound to each address of HOST, all to one port. On Linux they do not listen: they keep the port."""
-    with contextlib.ExitStack() as stack:
-        with address_errors(settings):
-            sockets: list[socket.socket] = []
-            port = settings.host_port
-            for family, address in _addresses(settings.host):
-                sock = stack.enter_context(_bound(family, (address[0], port, *address[2:])))
-                port = sock.getsockname()[1]
-                # only now: bound with it, a port that other workers listen on would seem to be free
-                if _BALANCED:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                else:
-                    sock.listen()
-                sockets.append(sock)
-        yield sockets
-
-
-def _addresses(host: str) -> list[tuple[int, Any]]:
-    found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-
-
-def _own(reserved: Sequence[socket.socket]) -> list[socket.socket]:
-    return [_bound(sock.family, sock.getsockname(), shared=True) for sock in reserved]
-
-
-def _bound(family: int, address: Any, *, shared: bool = False) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # connections of an earlier process that are being closed do not hold the port
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -65,6 +66,8 @@ class Backend:
         """
         self.endpoint = endpoint
         self.breaker = breaker
+        # if set, is told why a call is made again
+        self.on_retry: Callable[[BackendFault], None] | None = None
         self._timeouts = timeouts
         self._retry = retry
         self._connections = connections
@@ -106,8 +109,14 @@ class Backend:
                 pause = self._retry.pause(fault, tries, loop.time() - started)
                 if pause is None or self.breaker.state == "open":
                     raise
+                self.asks_again(fault)
                 log.info("trying again", status=fault.status, pause_secs=round(pause, 2), tries=tries)
             await asyncio.sleep(pause)
+
+    def asks_again(self, fault: BackendFault) -> None:
+        """Note that a call is made again after this fault."""
+        if self.on_retry is not None:
+            self.on_retry(fault)
 
     async def models(self, token: str | None) -> list[Model]:
         """The model list. Raises BackendFault, also for an answer that is no list; the breaker does not care."""

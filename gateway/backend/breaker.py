@@ -39,11 +39,14 @@ class BreakerStatus(NamedTuple):
 class Permit:
     """Leave to make one call. Exactly one of `succeeded`, `failed` and `abandoned` counts, the first one."""
 
-    __slots__ = ("_breaker", "_trial")
+    __slots__ = ("_breaker", "_on_fault", "_trial")
 
-    def __init__(self, breaker: "Breaker | None", *, trial: bool) -> None:
+    def __init__(
+        self, breaker: "Breaker | None", *, trial: bool, on_fault: Callable[[Exception], None] | None = None
+    ) -> None:
         self._breaker = breaker
         self._trial = trial
+        self._on_fault = on_fault
 
     def progressed(self) -> None:
         """The answer has begun: enough for a trial to count as a success. Other calls go on to their end."""
@@ -62,6 +65,8 @@ class Permit:
 
     def settle(self, error: Exception, *, counts: bool) -> None:
         """The call ended with an error, which speaks of the backend or only of the request."""
+        if self._on_fault is not None:
+            self._on_fault(error)
         if counts:
             self.failed(error)
         else:
@@ -84,9 +89,10 @@ class Breaker:
         self, *, enabled: bool, fail_max: int, reset_seconds: float, on_change: StateListener | None = None
     ) -> None:
         """`on_change` is told of each change as (old state, new state). `on_update`, if set, is told the status
-        whenever it may have changed.
+        whenever it may have changed; `on_fault`, if set, each error that ended a call, enabled or not.
         """
         self.enabled = enabled
+        self.on_fault: Callable[[Exception], None] | None = None
         self.on_update: Callable[[BreakerStatus], None] | None = None
         self._listener = _Listener(on_change)
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
@@ -98,6 +104,10 @@ class Breaker:
             throw_new_error_on_trip=False,
         )
         self._trial_runs = False
+
+    def watch(self, on_change: StateListener) -> None:
+        """Tell one more of each change."""
+        self._listener.on_change.append(on_change)
 
     @property
     def state(self) -> str:
@@ -117,18 +127,18 @@ class Breaker:
     def admit(self) -> Permit:
         """A permit for one call. Raises BreakerOpen."""
         if not self.enabled:
-            return Permit(None, trial=False)
+            return Permit(None, trial=False, on_fault=self.on_fault)
         if self._breaker.current_state == pybreaker.STATE_OPEN:
             if (left := self._seconds_left()) > 0:
                 raise BreakerOpen(left)
             self._breaker.half_open()
             self._tell()
         if self._breaker.current_state == pybreaker.STATE_CLOSED:
-            return Permit(self, trial=False)
+            return Permit(self, trial=False, on_fault=self.on_fault)
         if self._trial_runs:
             raise BreakerOpen(1)
         self._trial_runs = True
-        return Permit(self, trial=True)
+        return Permit(self, trial=True, on_fault=self.on_fault)
 
     def report_success(self, *, trial: bool) -> None:
         """A call went well."""
@@ -170,14 +180,14 @@ class _Listener(pybreaker.CircuitBreakerListener):
     """Counts changes of state, and passes them on."""
 
     def __init__(self, on_change: StateListener | None) -> None:
-        self._on_change = on_change
+        self.on_change = [] if on_change is None else [on_change]
         self.opened = 0
 
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002  # pybreaker's signature
         """pybreaker's hook."""
         self.opened += new_state.name == pybreaker.STATE_OPEN
-        if self._on_change is not None:
-            self._on_change(old_state.name if old_state else "", new_state.name)
+        for on_change in self.on_change:
+            on_change(old_state.name if old_state else "", new_state.name)
 
 
 def _succeed() -> None:

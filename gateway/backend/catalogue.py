@@ -80,6 +80,10 @@ class Catalogue:
         """Whether the backend has answered at least once, if only to refuse its list."""
         return self._reached
 
+    def has(self, model_id: str) -> bool:
+        """Whether the list has a model of exactly this id."""
+        return model_id in self._models
+
     def start(self) -> None:
         """Fetch now and every minute, in the background."""
         self._run(self._keep_fresh())

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.web.exchange import EXCHANGE, Exchange
+from gateway.web.metrics import METRICS
 
 # asked for every few seconds, and never what somebody looks for
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
@@ -37,6 +38,8 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         return response
     finally:
         _write(request, exchange, status)
+        if metrics := request.app.get(METRICS):
+            metrics.request_ended(request, exchange, status)
 
 
 async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:

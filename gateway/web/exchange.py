@@ -26,6 +26,9 @@ class Exchange:
     usage: Usage | None = None
     stop_reason: str | None = None
     first_event: float | None = None
+    # when the first content had gone out, and when the answer was whole
+    first_content: float | None = None
+    answered: float | None = None
     sent: int = 0
     # whether the gateway, not the client, ends the answer early
     cut: bool = False

@@ -112,6 +112,7 @@ async def _answer(turn: Turn, stream: EventStream, writer: StreamWriter, *, agai
     except BackendFault as fault:
         if not again or writer.has_content or fault.status not in _WORTH_ANOTHER_TRY:
             raise
+        turn.gateway.backend.asks_again(fault)
     log.info("asked again", request_id=turn.exchange.request_id)
     return await _answer(turn, stream, writer, again=False)
 

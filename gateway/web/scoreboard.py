@@ -11,7 +11,7 @@ from typing import Final
 from gateway.backend.breaker import BreakerStatus
 
 # from the best to the worst
-_STATES: Final = ("disabled", "closed", "half-open", "open")
+STATES: Final = ("disabled", "closed", "half-open", "open")
 _CELL_BYTES: Final = 8
 _PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED = range(6)
 # what one worker writes often is not in the cache line of another
@@ -21,10 +21,11 @@ _ROW_CELLS: Final = 8
 class Row:
     """What one worker tells the others."""
 
-    __slots__ = ("_cells", "board")
+    __slots__ = ("_cells", "board", "number")
 
-    def __init__(self, board: "Scoreboard", cells: memoryview) -> None:
+    def __init__(self, board: "Scoreboard", number: int, cells: memoryview) -> None:
         self.board = board
+        self.number = number
         self._cells = cells
 
     def begin(self, *, pid: int, restarts: int) -> None:
@@ -44,7 +45,7 @@ class Row:
 
     def set_breaker(self, status: BreakerStatus) -> None:
         """Tell the circuit breaker's status."""
-        self._cells[_STATE] = _STATES.index(status.state)
+        self._cells[_STATE] = STATES.index(status.state)
         self._cells[_FAILURES] = status.failures
         self._cells[_OPENED] = status.opened
 
@@ -66,7 +67,7 @@ class Row:
     @property
     def breaker(self) -> BreakerStatus:
         """The circuit breaker's status."""
-        return BreakerStatus(_STATES[self._cells[_STATE]], int(self._cells[_FAILURES]), int(self._cells[_OPENED]))
+        return BreakerStatus(STATES[self._cells[_STATE]], int(self._cells[_FAILURES]), int(self._cells[_OPENED]))
 
 
 class Scoreboard:
@@ -75,7 +76,9 @@ class Scoreboard:
     def __init__(self, workers: int) -> None:
         self.started = time.monotonic()
         cells = memoryview(mmap.mmap(-1, workers * _ROW_CELLS * _CELL_BYTES)).cast("q")
-        self._rows = [Row(self, cells[start : start + _ROW_CELLS]) for start in range(0, len(cells), _ROW_CELLS)]
+        self._rows = [
+            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS]) for number in range(workers)
+        ]
 
     def row(self, number: int) -> Row:
         """The row of worker `number`, from 0 on."""
@@ -97,7 +100,7 @@ class Scoreboard:
         breakers = [row.breaker for row in self.rows]
         worst = max(
             breakers,
-            key=lambda breaker: (_STATES.index(breaker.state), breaker.failures),
-            default=BreakerStatus(_STATES[0], 0, 0),
+            key=lambda breaker: (STATES.index(breaker.state), breaker.failures),
+            default=BreakerStatus(STATES[0], 0, 0),
         )
         return worst._replace(opened=sum(breaker.opened for breaker in breakers))

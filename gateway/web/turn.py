@@ -1,6 +1,7 @@
 """One request on its way: what the client asked, and what the backend is asked."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -65,6 +66,8 @@ class Turn:
 
     def release(self) -> None:
         """Forget the request, which may be large: its answer has begun, and can go on for long."""
+        if self.exchange.first_content is None:
+            self.exchange.first_content = time.perf_counter()
         self.rough = self.rough_tokens
         self.body = b""
         self.chat = {}
@@ -95,6 +98,7 @@ class Turn:
 
     def finished(self, finish: Finish) -> None:
         """Note how the answer ended."""
+        self.exchange.answered = time.perf_counter()
         self.exchange.usage = finish.usage
         self.exchange.stop_reason = finish.stop_reason
 

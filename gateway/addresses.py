@@ -1,0 +1,84 @@
+"""Addresses to listen on: kept by one process, listened on by several."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from gateway.settings import SettingsError
+
+
+class Address(NamedTuple):
+    """A host and a port, and the settings that name them. Port 0 is any free one."""
+
+    host: str
+    port: int
+    host_setting: str = "HOST"
+    port_setting: str = "HOST_PORT"
+
+
+@contextlib.contextmanager
+def address_errors(address: Address) -> Iterator[None]:
+    """Inside, an address that cannot be listened on is a SettingsError."""
+    try:
+        yield
+    except socket.gaierror as error:
+        raise SettingsError(f"{address.host_setting}={address.host}: {error.strerror}") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        where = f"{address.host_setting}={address.host} {address.port_setting}={address.port}"
+        raise SettingsError(f"{where}: {reason}") from None
+
+
+@contextlib.contextmanager
+def reserved(address: Address, *, balanced: bool) -> Iterator[Sequence[socket.socket]]:
+    """A socket bound to each address of the host, all to one port. `balanced`: they do not listen, they keep the port
+    for sockets of workers' own. Raises SettingsError.
+    """
+    with contextlib.ExitStack() as stack:
+        with address_errors(address):
+            sockets: list[socket.socket] = []
+            port = address.port
+            for family, resolved in _resolved(address.host):
+                sock = stack.enter_context(_bound(family, (resolved[0], port, *resolved[2:])))
+                port = sock.getsockname()[1]
+                # only now: bound with it, a port that other workers listen on would seem to be free
+                if balanced:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                else:
+                    sock.listen()
+                sockets.append(sock)
+        yield sockets
+
+
+def beside(sockets: Sequence[socket.socket]) -> list[socket.socket]:
+    """A worker's own sockets, bound to the addresses of those that are reserved."""
+    return [_bound(sock.family, sock.getsockname(), shared=True) for sock in sockets]
+
+
+def url_of(bound: Any) -> str:
+    """The URL of a socket's address, once it is bound."""
+    host, port = bound[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _resolved(host: str) -> list[tuple[int, Any]]:
+    found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _bound(family: int, address: Any, *, shared: bool = False) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # connections of an earlier process that are being closed do not hold the port
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
