@@ -24,6 +24,8 @@ def test_the_defaults_are_the_promised_ones() -> None:
         model_map=ModelMap(),
         host="127.0.0.1",
         host_port=8080,
+        metrics_port=None,
+        metrics_host="127.0.0.1",
         backend_api_key="",
         gateway_api_keys=(),
         gateway_api_keys_file=None,
@@ -152,6 +154,8 @@ def test_rust_log_counts_while_log_level_is_unset(value: str, level: str) -> Non
         ("HOST", "a b", "must be an address or a host name"),
         ("HOST_PORT", "http", "must be a port from 0 to 65535"),
         ("HOST_PORT", "65536", "must be a port from 0 to 65535"),
+        ("METRICS_PORT", "none", "must be a port from 0 to 65535"),
+        ("METRICS_HOST", "127.0.0.1/8", "must be an address or a host name"),
         ("WORKERS", "0", "must be a whole number of at least 1"),
         ("WORKERS", "auto", "must be a whole number of at least 1"),
         ("BACKEND_TIMEOUT_SECS", "0", "must be a number of seconds greater than 0"),
@@ -197,6 +201,8 @@ def test_help_names_every_setting_with_its_variable_and_default() -> None:
         ("HEADERS_GRACE_SECS", "10"),
         ("HOST", "127.0.0.1"),
         ("HOST_PORT", "8080"),
+        ("METRICS_PORT", "none"),
+        ("METRICS_HOST", "127.0.0.1"),
         ("BACKEND_TIMEOUT_SECS", "600"),
         ("MAX_BODY_MIB", "64"),
         ("REQUEST_TIMEOUT_SECS", "300"),
@@ -254,3 +260,16 @@ def test_secrets_have_no_flag() -> None:
     parser = argparse.ArgumentParser()
     add_flags(parser)
     assert not {"--backend-api-key", "--gateway-api-keys"} & set(parser.format_help().split())
+
+
+@pytest.mark.parametrize("port", ["8080", "9000"])
+def test_metrics_have_a_port_that_is_not_the_clients(port: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(HOST_PORT=port, METRICS_PORT=port)
+    assert str(caught.value) == f"METRICS_PORT={port}: must not be HOST_PORT, which clients can reach"
+
+
+def test_of_two_ports_each_may_be_any() -> None:
+    settings = load(HOST_PORT="0", METRICS_PORT="0")
+
+    assert (settings.host_port, settings.metrics_port) == (0, 0)

@@ -20,6 +20,7 @@ import pytest
 from gateway.settings import Settings, SettingsError
 from gateway.workers import supervise
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until_cut, stream
+from tests.scrape import scrape, scrape_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
@@ -34,6 +35,7 @@ class Gateway:
     process: asyncio.subprocess.Process
     url: str = ""
     workers: tuple[int, ...] = ()
+    metrics: str = ""
 
     async def line(self, event: str) -> dict[str, Any]:
         """The next line of the log about `event`."""
@@ -78,6 +80,7 @@ def start(tmp_path: Path) -> Start:
             if listens:
                 line = await gateway.line("listening")
                 gateway.url, gateway.workers = line["url"], tuple(line["workers"])
+                gateway.metrics = line.get("metrics", "")
             yield gateway
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -164,6 +167,54 @@ async def test_a_worker_that_dies_is_replaced_and_the_others_do_not_notice(
         (other, 0, len(survivors)),
     ]
     assert ends == ["message_stop"] * len(survivors)
+
+
+async def test_metrics_are_those_of_all_workers_whichever_answers(start: Start, scripted: ScriptedBackend) -> None:
+    rest = asyncio.Event()
+    async with start(BACKEND_URL=scripted.url, METRICS_PORT="0") as gateway:
+        async with streams_in_all(gateway, scripted, rest) as streams:
+            # each scrape has a connection of its own, and the kernel spreads them
+            during = {(await scrape(gateway.metrics)).series("requests_in_flight")[()] for _ in range(10)}
+            rest.set()
+            for one in streams:
+                await one.rest()
+        count = len(streams)
+        answered = ("ok", "/v1/messages", "200")
+        await scrape_until(gateway.metrics, lambda seen: seen.series("requests_total").get(answered) == count)
+        after = [await scrape(gateway.metrics) for _ in range(10)]
+
+    assert during == {count}
+    for seen in after:
+        assert seen.series("requests_total")[answered] == count
+        assert seen.series("tokens_total")["Vendor/Model-1", "output"] == 4 * count
+        assert seen.series("stream_duration_seconds_count") == {("Vendor/Model-1",): count}
+        assert seen.series("requests_in_flight") == {(): 0}
+        assert seen.series("circuit_breakers")["disabled",] == 2
+        assert set(seen.series("worker_restarts_total")) == {("0",), ("1",)}
+
+
+async def test_what_a_worker_counted_stays_when_it_dies_and_what_it_had_open_goes(
+    start: Start, scripted: ScriptedBackend
+) -> None:
+    rest = asyncio.Event()
+    async with start(BACKEND_URL=scripted.url, METRICS_PORT="0") as gateway:
+        async with streams_in_all(gateway, scripted, rest) as streams:
+            rest.set()
+            for one in streams:
+                await one.rest()
+        answered = ("ok", "/v1/messages", "200")
+        count = len(streams)
+        await scrape_until(gateway.metrics, lambda seen: seen.series("requests_total").get(answered) == count)
+        async with streams_in_all(gateway, scripted, asyncio.Event()) as held:
+            victim = gateway.workers[0]
+            os.kill(victim, signal.SIGKILL)
+            await gateway.line("worker replaced")
+            left = [one for one in held if one.pid != victim]
+            seen = await scrape(gateway.metrics)
+
+    assert seen.series("requests_total")[answered] == count
+    assert seen.series("requests_in_flight") == {(): len(left)}
+    assert seen.series("worker_restarts_total") == {("0",): 1, ("1",): 0}
 
 
 async def test_sigterm_to_one_worker_lets_its_streams_end_and_replaces_it(
