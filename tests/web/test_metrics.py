@@ -232,7 +232,9 @@ async def test_a_client_that_leaves_is_counted_by_what_it_left(scripted: Scripte
     await scripted.asked.wait()
     waiting.cancel()
     await asyncio.wait([waiting])
-    seen = await scrape_until(url_of(gateway), lambda seen: seen.changed("client_disconnects_total").keys() > {("streaming",)})
+    seen = await scrape_until(
+        url_of(gateway), lambda seen: seen.changed("client_disconnects_total").keys() > {("streaming",)}
+    )
 
     assert seen.series("client_disconnects_total") == {("streaming",): 1, ("waiting",): 1}
     assert seen.series("requests_total") == {("client_gone", "/v1/messages", "none"): 2}
