@@ -63,7 +63,7 @@ async def test_metrics_last_until_the_last_answer_has_ended(start: Start, script
             received = await read_until(response, b'"lo"')
             process.send_signal(signal.SIGTERM)
             await next_line(process, "shutting down")
-            while await _is_open(line["url"]):
+            while await _is_open(line["url"]):  # noqa: ASYNC110  # another process tells nobody
                 await asyncio.sleep(0.01)
             ending = await scrape(line["metrics"])
             rest.set()

@@ -102,7 +102,7 @@ class Prometheus:
     async def until(self, expression: str) -> list[dict[str, Any]]:
         """The result of a query, once it has one."""
         async with asyncio.timeout(40):
-            while not (result := await self.query(expression)):
+            while not (result := await self.query(expression)):  # noqa: ASYNC110  # another process tells nobody
                 await asyncio.sleep(0.2)
         return result
 
@@ -121,7 +121,7 @@ async def prometheus(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Promethe
     async with running(*command, cwd=tmp_path), aiohttp.ClientSession() as session:
         server = Prometheus(session, f"http://{address}")
         async with asyncio.timeout(30):
-            while not await _is_ready(server):
+            while not await _is_ready(server):  # noqa: ASYNC110  # another process tells nobody
                 await asyncio.sleep(0.1)
         yield server
 
