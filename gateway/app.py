@@ -37,7 +37,7 @@ from gateway.web.scoreboard import Row
 log = structlog.get_logger(__name__)
 
 
-class Counting(NamedTuple):
+class MetricsPlace(NamedTuple):
     """A worker's counters, and the sockets for `/metrics`, bound already; none: METRICS_PORT is listened on."""
 
     counters: Counters
@@ -52,11 +52,11 @@ def make_app(
     *,
     keep_alive: KeepAlive | None = None,
     row: Row | None = None,
-    counting: Counting | None = None,
+    metrics: MetricsPlace | None = None,
 ) -> web.Application:
     """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
     end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
-    others that serve with it, `counting` what belongs to that place's metrics.
+    others that serve with it, `metrics` what belongs to that place's metrics.
     """
     app = web.Application(middlewares=[access_log, errors, auth])
     add_routes(app)
@@ -106,13 +106,14 @@ def make_app(
 
     app.cleanup_ctx.append(run)
     if (address := metrics_address(settings)) is not None:
-        app.cleanup_ctx.append(_measured(address, settings.max_streams, counting or Counting(CounterTable(1).row(0))))
+        place = metrics or MetricsPlace(CounterTable(1).row(0))
+        app.cleanup_ctx.append(_measured(address, settings.max_streams, place))
     # no connection is taken any more, and idle ones are closed
     app.on_shutdown.append(drain)
     return app
 
 
-def _measured(address: Address, most: int, counting: Counting) -> Callable[[web.Application], AsyncIterator[None]]:
+def _measured(address: Address, most: int, place: MetricsPlace) -> Callable[[web.Application], AsyncIterator[None]]:
     """Count what `app` does, and serve `/metrics`, while it runs."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -120,12 +121,12 @@ def _measured(address: Address, most: int, counting: Counting) -> Callable[[web.
         from gateway.web.exposition import Exposition
 
         gateway = app[GATEWAY]
-        metrics = app[METRICS] = Metrics(counting.counters, gateway.catalogue.has)
+        metrics = app[METRICS] = Metrics(place.counters, gateway.catalogue.has)
         gateway.backend.on_retry = metrics.backend_retried
         gateway.backend.breaker.on_fault = metrics.backend_failed
         gateway.backend.breaker.watch(metrics.breaker_changed)
-        exposition = Exposition(counting.counters.table, gateway, most)
-        async with serving_metrics(exposition, address, counting.sockets) as url:
+        exposition = Exposition(place.counters.table, gateway, most)
+        async with serving_metrics(exposition, address, place.sockets) as url:
             app[METRICS_URL] = url
             lag = asyncio.create_task(watch_loop(metrics.loop_lagged), name="loop lag")
             yield

@@ -18,7 +18,7 @@ import structlog
 
 from gateway import __version__
 from gateway.addresses import Address, beside, reserved, url_of
-from gateway.app import Counting, make_app
+from gateway.app import MetricsPlace, make_app
 from gateway.log import configure_logging
 from gateway.metrics_listener import metrics_address
 from gateway.server import run, serve_until
@@ -90,10 +90,10 @@ def _reserve_metrics(settings: Settings, stack: contextlib.ExitStack) -> _Counte
 async def _serve(
     settings: Settings, place: Place, row: Row, sockets: Sequence[socket.socket], counted: _Counted | None
 ) -> int:
-    counting = Counting(counted.table.row(place.number), _own(counted.sockets)) if counted else None
+    metrics = MetricsPlace(counted.table.row(place.number), _own(counted.sockets)) if counted else None
     await serve_until(
         lambda: _told_to_stop(place),
-        make_app(settings, row=row, counting=counting),
+        make_app(settings, row=row, metrics=metrics),
         settings,
         on_listening=lambda _: place.report_serving(),
         sockets=_own(sockets),

@@ -182,6 +182,8 @@ async def test_metrics_are_those_of_all_workers_whichever_answers(start: Start, 
         answered = ("ok", "/v1/messages", "200")
         await scrape_until(gateway.metrics, lambda seen: seen.series("requests_total").get(answered) == count)
         after = [await scrape(gateway.metrics) for _ in range(10)]
+        gateway.process.terminate()
+        assert await gateway.ends() == 0
 
     assert during == {count}
     for seen in after:
