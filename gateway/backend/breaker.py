@@ -124,6 +124,11 @@ class Breaker:
         """All that there is to tell."""
         return BreakerStatus(self.state, self.failures, self._listener.opened)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether every call would be refused now: open, and too soon for a trial."""
+        return self.state == pybreaker.STATE_OPEN and self._seconds_left() > 0
+
     def admit(self) -> Permit:
         """A permit for one call. Raises BreakerOpen."""
         if not self.enabled:

@@ -37,14 +37,17 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 while requests can be answered; else 503 with the reasons, so that load balancers ask another."""
+    """200 while requests can be answered; else 503 with the reasons, so that load balancers ask another.
+
+    A breaker that waits for a trial does not count: load balancers send none to a gateway that is not ready.
+    """
     gateway = request.app[GATEWAY]
     reasons = [
         reason
         for holds, reason in (
             (gateway.stopping.is_set(), "the gateway is being shut down"),
             (not gateway.catalogue.reached, "the backend has not been reached yet"),
-            (gateway.backend.breaker.state == "open", "the circuit breaker is open"),
+            (gateway.backend.breaker.refuses, "the circuit breaker is open"),
         )
         if holds
     ]

@@ -140,3 +140,24 @@ async def test_it_is_not_ready_while_the_breaker_is_open(
 
     assert response.status == 503
     assert (await response.json())["reasons"] == ["the circuit breaker is open"]
+
+
+async def test_it_is_ready_again_when_the_breaker_would_let_a_trial_through(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [respond(b"{}", status=500)]
+    gateway = await start_gateway(
+        scripted.url,
+        enable_circuit_breaker="true",
+        circuit_breaker_fail_max="1",
+        circuit_breaker_reset_secs="0.2",
+        backend_retries="0",
+    )
+    await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
+    assert (await gateway.get("/ready")).status == 503
+
+    # nobody sends the trial to a gateway that is not ready
+    async with asyncio.timeout(5):
+        while (await gateway.get("/ready")).status != 200:
+            pass
+    assert (await (await gateway.get("/health")).json())["circuit_breaker"]["state"] == "open"
