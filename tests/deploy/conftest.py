@@ -1,16 +1,20 @@
-"""The installer on a machine of its own: a home folder and a PATH with what a test puts there."""
+"""The installer on a machine of its own, a home folder and a PATH with what a test puts there; and real Caddy."""
 
 import asyncio
 import hashlib
 import shutil
 import stat
 import tarfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartGateway
+from tests.conftest import ScriptedBackend, StartGateway
+from tests.deploy.caddy import CURRENT, DEBIAN, Caddy, caddy, program, url_of
+from tests.e2e.conftest import npm  # noqa: F401  # a fixture is found by its name in a conftest
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "install_claude_code.sh"
 TOKEN = "cpk_secret_4711"
@@ -155,3 +159,39 @@ async def machine(tmp_path: Path, start_gateway: StartGateway, embedded: str) ->
     folder = tmp_path / "machine"
     folder.mkdir()
     return Machine(folder, str(gateway.make_url("/")).rstrip("/"))
+
+
+StartCaddy = Callable[..., Awaitable[Caddy]]
+
+
+@pytest.fixture(params=[DEBIAN, CURRENT])
+def caddy_version(request: pytest.FixtureRequest) -> str:
+    """Which Caddy it is."""
+    version: str = request.param
+    return version
+
+
+@pytest.fixture
+def caddy_program(caddy_version: str, cache: Path) -> str:
+    """The path of a real Caddy."""
+    return program(caddy_version, cache)
+
+
+@pytest.fixture
+async def start_caddy(caddy_program: str, tmp_path: Path) -> AsyncIterator[StartCaddy]:
+    """Starts Caddy in front of gateways: `await start_caddy(url, …, tls="internal", CADDY_DOMAIN=…)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*gateways: str, **settings: str) -> Caddy:
+            return await stack.enter_async_context(caddy(caddy_program, tmp_path, *gateways, **settings))
+
+        yield start
+
+
+@pytest.fixture
+async def gateway(scripted: ScriptedBackend, start_gateway: StartGateway) -> str:
+    """The URL of a gateway in front of the scripted backend; it is ready."""
+    client = await start_gateway(scripted.url)
+    while (await client.get("/ready")).status != 200:
+        await scripted.was_listed.wait()
+    return url_of(client)
