@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
 # written at once; more goes out in slices: many megabytes must not go to the socket in one piece
-_SLICE_BYTES: Final = 256 * 1024
+_SLICE_BYTES: Final = 1024 * 1024
 # of the head of an answer, and of each of its lines
 _BUFFER_BYTES: Final = 64 * 1024
 
