@@ -26,13 +26,17 @@ from gateway.web.context import GATEWAY, Gateway
 from gateway.web.counters import Counters, CounterTable
 from gateway.web.documents import DocumentReader
 from gateway.web.errors import errors
+from gateway.web.feed import ACCESS, FEED, Feed
+from gateway.web.history import History
 from gateway.web.in_flight import InFlight
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.keys import KeyRing
 from gateway.web.loop_lag import watch_loop
 from gateway.web.metrics import METRICS, Metrics
+from gateway.web.overview import Overview
 from gateway.web.routes import add_routes
 from gateway.web.scoreboard import Row
+from gateway.web.status_access import StatusAccess
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +64,7 @@ def make_app(
     """
     app = web.Application(middlewares=[access_log, errors, auth])
     add_routes(app)
+    app[ACCESS] = StatusAccess(settings.status_key)
     app[LIMITS] = BodyLimits(settings.max_body_mib, settings.request_timeout_secs)
     app.on_response_prepare.append(set_request_id)
     app.on_response_prepare.append(close_unread)
@@ -85,15 +90,21 @@ def make_app(
             keys=keys,
             stopping=asyncio.Event(),
             in_flight=InFlight(settings.max_streams),
+            history=History(),
             keep_alive=keep_alive
             or KeepAlive(open_after=settings.headers_grace_secs, cut_after=settings.client_timeout_secs),
             scoreboard=row.board if row else None,
         )
         if row:
             _publish(gateway, row)
+        overview = Overview(gateway, row.place if row else None)
+        app[FEED] = Feed(overview.look, overview.prepare)
+        publishing = asyncio.create_task(overview.publish(), name="status of this worker")
         gateway.catalogue.start()
         gateway.keep_alive.start()
         yield
+        publishing.cancel()
+        await asyncio.wait([publishing])
         await gateway.keep_alive.stop()
         await gateway.catalogue.stop()
         gateway.documents.close()
@@ -103,6 +114,8 @@ def make_app(
 
     async def drain(app: web.Application) -> None:
         await app[GATEWAY].in_flight.drain(settings.shutdown_grace_secs)
+        # who watches sees the end
+        await app[FEED].close()
 
     app.cleanup_ctx.append(run)
     if (address := metrics_address(settings)) is not None:

@@ -15,7 +15,7 @@ from gateway.backend.endpoint import Endpoint, parse_endpoint
 from gateway.backend.model_map import ModelMap, parse_model_map
 from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import Profile
-from gateway.web.keys import Key, parse_keys
+from gateway.web.keys import LEAST_CHARACTERS, Key, parse_keys
 
 _LEVELS: Final = {
     "trace": "debug",
@@ -116,6 +116,12 @@ def _key(value: str) -> str:
     return value
 
 
+def _status_key(value: str) -> str:
+    if value and len(_key(value)) < LEAST_CHARACTERS:
+        raise ValueError(f"must have at least {LEAST_CHARACTERS} characters: shorter ones can be guessed")
+    return value
+
+
 def _file(value: str) -> Path | None:
     return Path(value) if value else None
 
@@ -150,6 +156,13 @@ class Settings:
     )
     gateway_api_keys_file: Path | None = _setting(
         "", _file, "FILE", "more keys, a line each; read again when it changes"
+    )
+    status_key: str = _setting(
+        "",
+        _status_key,
+        "KEY",
+        "opens the status page and GET /events to other machines; without it only this one sees them",
+        secret=True,
     )
     allow_anyone: bool = _setting(
         "false", _flag, "BOOL", "let everybody who can reach this gateway use BACKEND_API_KEY"

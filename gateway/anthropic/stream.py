@@ -121,13 +121,20 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 class StreamWriter:
     """Writes one answer as events; the bytes gather until `take` is called, once for each read of the backend."""
 
-    __slots__ = ("_delta_head", "_frames", "_index", "_state")
+    __slots__ = ("_delta_head", "_frames", "_index", "_state", "has_thought")
 
     def __init__(self) -> None:
         self._state = State.START
         self._index = -1
         self._frames: list[bytes] = []
         self._delta_head = b""
+        # whether there was a thinking block
+        self.has_thought = False
+
+    @property
+    def state(self) -> State:
+        """Where the stream is."""
+        return self._state
 
     @property
     def started(self) -> bool:
@@ -193,6 +200,7 @@ class StreamWriter:
     def begin_thinking(self) -> None:
         """Open a thinking block."""
         self._to(Event.THINKING_START)
+        self.has_thought = True
         self._begin(b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":')
 
     def redacted_thinking(self, data: str) -> None:

@@ -8,6 +8,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.web.context import GATEWAY
 from gateway.web.exchange import EXCHANGE, Exchange
 from gateway.web.metrics import METRICS
 
@@ -40,6 +41,7 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         _write(request, exchange, status)
         if metrics := request.app.get(METRICS):
             metrics.request_ended(request, exchange, status)
+        request.app[GATEWAY].history.note(request.path, exchange, status)
 
 
 async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:

@@ -12,6 +12,7 @@ from gateway.backend.breaker import BreakerStatus
 from gateway.backend.catalogue import Catalogue
 from gateway.tokens.count import TokenCounter
 from gateway.web.documents import DocumentReader
+from gateway.web.history import History
 from gateway.web.in_flight import InFlight
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.keys import KeyRing
@@ -35,6 +36,7 @@ class Gateway:
     keep_alive: KeepAlive
     keys: KeyRing
     in_flight: InFlight
+    history: History
     # set when the gateway has been told to end
     stopping: asyncio.Event
     scoreboard: Scoreboard | None = None

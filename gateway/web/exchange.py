@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Usage
 from gateway.translate.ids import new_request_id
 from gateway.web.keys import Holder
@@ -23,6 +24,8 @@ class Exchange:
     model: str | None = None
     backend_model: str | None = None
     stream: bool | None = None
+    # of a stream: tells how far it is
+    writer: StreamWriter | None = None
     usage: Usage | None = None
     stop_reason: str | None = None
     first_event: float | None = None

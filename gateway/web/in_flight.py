@@ -33,6 +33,11 @@ class InFlight:
         """How many there are in this process."""
         return len(self._running)
 
+    @property
+    def requests(self) -> tuple[web.Request, ...]:
+        """Those of this process, the oldest first."""
+        return tuple(self._running.values())
+
     @contextmanager
     def admit(self, request: web.Request) -> Iterator[None]:
         """Inside, a request is one of them. Raises ApiError 529, or 429 by the client's own limits."""

@@ -27,7 +27,7 @@ from gateway.anthropic.errors import ApiError
 _HASHED: Final = "sha256:"
 _HASH: Final = re.compile("[0-9a-f]{64}")
 # shorter ones can be guessed
-_LEAST_CHARACTERS: Final = 16
+LEAST_CHARACTERS: Final = 16
 _LIMITS: Final = ("requests", "streams")
 # how soon a change of the file is seen
 _CHECK_SECONDS: Final = 1.0
@@ -73,8 +73,8 @@ def _digest(word: str) -> bytes:
         if not _HASH.fullmatch(word.removeprefix(_HASHED).lower()):
             raise ValueError("behind sha256: must stand 64 hexadecimal digits")
         return bytes.fromhex(word.removeprefix(_HASHED))
-    if len(word) < _LEAST_CHARACTERS:
-        raise ValueError(f"a key must have at least {_LEAST_CHARACTERS} characters")
+    if len(word) < LEAST_CHARACTERS:
+        raise ValueError(f"a key must have at least {LEAST_CHARACTERS} characters")
     return sha256(word.encode()).digest()
 
 

@@ -63,7 +63,7 @@ async def _complete(turn: Turn) -> web.Response:
 
 
 async def _stream(request: web.Request, turn: Turn) -> web.StreamResponse:
-    writer = StreamWriter()
+    writer = turn.exchange.writer = StreamWriter()
     message_id = new_message_id()
 
     def start() -> None:

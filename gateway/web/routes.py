@@ -3,9 +3,11 @@
 from aiohttp import web
 
 from gateway.web.body import leave_expectation
+from gateway.web.feed import events
 from gateway.web.health import drop, health, hello, ready
 from gateway.web.messages import count_tokens, create_message
 from gateway.web.models import get_model, list_models
+from gateway.web.status_page import front_door
 
 
 def add_routes(app: web.Application) -> None:
@@ -20,5 +22,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/event_logging/{rest:.+}", drop)
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
-    app.router.add_get("/", hello)
+    # a HEAD would have no end
+    app.router.add_get("/events", events, allow_head=False)
+    app.router.add_get("/", front_door)
     app.router.add_get("/api/hello", hello)

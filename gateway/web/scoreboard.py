@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from gateway.backend.breaker import BreakerStatus
+from gateway.web.noticeboard import Noticeboard, Place
 
 # from the best to the worst
 STATES: Final = ("disabled", "closed", "half-open", "open")
@@ -21,11 +22,12 @@ _ROW_CELLS: Final = 8
 class Row:
     """What one worker tells the others."""
 
-    __slots__ = ("_cells", "board", "number")
+    __slots__ = ("_cells", "board", "number", "place")
 
-    def __init__(self, board: "Scoreboard", number: int, cells: memoryview) -> None:
+    def __init__(self, board: "Scoreboard", number: int, cells: memoryview, place: Place) -> None:
         self.board = board
         self.number = number
+        self.place = place
         self._cells = cells
 
     def begin(self, *, pid: int, restarts: int) -> None:
@@ -36,6 +38,7 @@ class Row:
 
     def clear(self) -> None:
         """Take the row out of the count: its worker is gone."""
+        self.place.clear()
         for cell in range(_ROW_CELLS):
             self._cells[cell] = 0
 
@@ -76,8 +79,10 @@ class Scoreboard:
     def __init__(self, workers: int) -> None:
         self.started = time.monotonic()
         cells = memoryview(mmap.mmap(-1, workers * _ROW_CELLS * _CELL_BYTES)).cast("q")
+        places = Noticeboard(workers).places
         self._rows = [
-            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS]) for number in range(workers)
+            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS], place)
+            for number, place in enumerate(places)
         ]
 
     def row(self, number: int) -> Row:
