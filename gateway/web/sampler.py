@@ -19,6 +19,8 @@ from gateway.web.status import Finished, RequestState, Running, Sample
 _MOST_REQUESTS: Final = 100
 # an event that holds one token: its frame, and some four characters
 _USUAL_BYTES: Final = 125.0
+# what an answer has beside its tokens, about: start and end of the message and of a block
+_FRAME_BYTES: Final = 750
 # answers shorter than this are mostly frame
 _LEAST_TOKENS: Final = 8
 # of the newest rate in the one shown, so that it can be read
@@ -99,8 +101,8 @@ def _bytes_per_token(finished: Iterable[Finished]) -> dict[str, float]:
         if ended.stream and ended.output_tokens and ended.output_tokens >= _LEAST_TOKENS and ended.bytes:
             for name in (ended.model, ""):
                 size, tokens = sums.get(name, (0, 0))
-                sums[name] = (size + ended.bytes, tokens + ended.output_tokens)
-    return {"": _USUAL_BYTES} | {name: size / tokens for name, (size, tokens) in sums.items()}
+                sums[name] = (size + max(0, ended.bytes - _FRAME_BYTES), tokens + ended.output_tokens)
+    return {"": _USUAL_BYTES} | {name: size / tokens for name, (size, tokens) in sums.items() if size}
 
 
 def _running(exchange: Exchange, now: float, per_token: float, rate: float) -> Running:

@@ -7,7 +7,7 @@ or seconds and milliseconds that passed.
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 RequestState = Literal["waiting", "thinking", "writing", "calling a tool", "ending"]
 # a list that was said to hold reasoning models, or an answer that was seen to think
@@ -89,7 +89,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     requests: list[Running] = []
     finished: list[Finished] = []
     failures: list[Failure] = []
-    totals: Totals = Totals()
+    totals: Totals = field(default_factory=Totals)
     tokens_per_second: float = 0.0
     thinkers: list[str] = []
 
@@ -141,6 +141,6 @@ class State(Struct, frozen=True, kw_only=True):
     requests: list[Running] = []
     finished: list[Finished] = []
     failures: list[Failure] = []
-    totals: Totals = Totals()
+    totals: Totals = field(default_factory=Totals)
     rates: list[float] = []
     models: list[ModelStatus] = []

@@ -1,0 +1,69 @@
+
+"use strict";
+
+// An element with its attributes and children; text only, never markup.
+function h(name, attributes, ...children) {
+  const [tag, ...classes] = name.split(".");
+  const element = document.createElement(tag);
+  if (classes.length) element.className = classes.join(" ");
+  for (const [key, value] of Object.entries(attributes || {})) element.setAttribute(key, value);
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+
+function byId(id) {
+  return document.getElementById(id);
+}
+
+function fill(id, ...children) {
+  byId(id).replaceChildren(...children);
+}
+
+function setText(id, text) {
+  const element = byId(id);
+  // a status that is written again is read aloud again
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function number(value) {
+  return value.toLocaleString("en-US", { maximumFractionDigits: 0 });
+}
+
+function short(value) {
+  if (value >= 999500) return `${(value / 1e6).toFixed(value < 9.95e6 ? 1 : 0)}M`;
+  if (value >= 9995) return `${(value / 1e3).toFixed(value < 99500 ? 1 : 0)}k`;
+  return number(value);
+}
+
+function rate(value) {
+  return value >= 9.95 || value === 0 ? number(value) : value.toFixed(1);
+}
+
+function plural(count, word) {
+  return `${number(count)} ${word}${count === 1 ? "" : "s"}`;
+}
+
+function milliseconds(value) {
+  return value < 999.5 ? `${Math.round(value)} ms` : seconds(value / 1000);
+}
+
+function seconds(value) {
+  if (value < 9.95) return `${value.toFixed(1)} s`;
+  if (value < 60) return `${Math.floor(value)} s`;
+  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
+  if (value < 86400) return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
+  return `${Math.floor(value / 86400)} d ${Math.floor((value % 86400) / 3600)} h`;
+}
+
+function ago(value) {
+  if (value < 5) return "now";
+  if (value < 60) return `${Math.floor(value)} s ago`;
+  if (value < 3600) return `${Math.floor(value / 60)} min ago`;
+  if (value < 86400) return `${Math.floor(value / 3600)} h ago`;
+  return `${Math.floor(value / 86400)} d ago`;
+}
+
+// Context lengths are powers of two for some, of ten for others.
+function context(tokens) {
+  return tokens % 1024 === 0 && tokens >= 1024 ? `${number(tokens / 1024)}Ki` : short(tokens);
+}
