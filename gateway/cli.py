@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "demo": Command("the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo"),
     "setup": Command("point Claude Code at a gateway, or undo it", "gateway.commands.setup"),
     "check": Command("what a backend can do for Claude Code, and what to do about the rest", "gateway.commands.check"),
+    "watch": Command("follow a running gateway in the terminal", "gateway.commands.watch"),
 }
 
 

@@ -31,6 +31,7 @@ _MOST_KEPT_BYTES: Final = 256 * 1024
 # a comment keeps proxies from closing a silent connection
 _SILENCE_SECONDS: Final = 15.0
 _STUCK_SECONDS: Final = 60.0
+_MOST_DIGITS: Final = 15
 _COMMENT: Final = b":\n\n"
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -43,12 +44,26 @@ _HEADERS: Final = {
 class Feed:
     """The events, for any number of readers."""
 
-    def __init__(self, look: Callable[[bool], State], prepare: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        look: Callable[[bool], State],
+        prepare: Callable[[], Awaitable[None]],
+        *,
+        interval: float = _INTERVAL_SECONDS,
+        linger: float = _LINGER_SECONDS,
+        silence: float = _SILENCE_SECONDS,
+        stuck: float = _STUCK_SECONDS,
+    ) -> None:
         """`look(first)` gives the state of now; `first` opens a series, before which nobody listened and before which
-        `prepare` is called.
+        `prepare` is called. A series ends `linger` seconds after its last listener;
+        a reader hears something every `silence` seconds, and is left when it takes nothing for `stuck` seconds.
         """
         self._look = look
         self._prepare = prepare
+        self._interval = interval
+        self._linger = linger
+        self.silence = silence
+        self.stuck = stuck
         # ids of another process are no ids of this one
         self._series = secrets.token_hex(4)
         self._number = 0
@@ -65,6 +80,8 @@ class Feed:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Inside, there is one more listener. Raises ApiError 529."""
+        if self._closed:
+            raise ApiError(529, "this gateway is being shut down", retry_after=1)
         if self._listeners >= _MOST_LISTENERS:
             raise ApiError(529, f"{_MOST_LISTENERS} readers follow the status already; close one", retry_after=5)
         self._listeners += 1
@@ -72,15 +89,22 @@ class Feed:
             if self._task is None or self._task.done():
                 self._begun.clear()
                 self._task = asyncio.create_task(self._run(), name="status feed")
+                # a fault ends the feed for those that read it; they come again
+                self._task.add_done_callback(lambda _: self._tell())
             await self._begun.wait()
             yield
         finally:
             self._listeners -= 1
 
     @property
+    def idle(self) -> bool:
+        """Whether nobody listens."""
+        return not self._listeners
+
+    @property
     def closed(self) -> bool:
         """Whether there will be no more events."""
-        return self._closed
+        return self._closed or (self._task is not None and self._task.done())
 
     async def close(self) -> None:
         """End the feed: the readers get what there is."""
@@ -93,7 +117,8 @@ class Feed:
     def number_of(self, event_id: str) -> int | None:
         """The number of an event that a reader names; None if it is none of this series."""
         series, _, number = event_id.partition("-")
-        return int(number) if series == self._series and number.isdecimal() else None
+        known = series == self._series and number.isdecimal() and len(number) <= _MOST_DIGITS
+        return int(number) if known else None
 
     def since(self, number: int | None, *, reset: str) -> tuple[bytes, int]:
         """The frames behind an event, and the number of the last of them. A snapshot where they are not all there."""
@@ -120,9 +145,9 @@ class Feed:
         finally:
             self._begun.set()
         idle = 0.0
-        while idle < _LINGER_SECONDS:
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            idle = 0.0 if self._listeners else idle + _INTERVAL_SECONDS
+        while idle < self._linger:
+            await asyncio.sleep(self._interval)
+            idle = 0.0 if self._listeners else idle + self._interval
             self._take(first=False)
         self._fields = {}
         self._kept.clear()
@@ -173,7 +198,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         while not feed.closed:
             if frames:
                 await _write(request, response, frames)
-            elif not await feed.wait(_SILENCE_SECONDS):
+            elif not await feed.wait(feed.silence):
                 await _write(request, response, _COMMENT)
             frames, number = feed.since(number, reset="gap")
         if frames:
@@ -185,7 +210,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 async def _write(request: web.Request, response: web.StreamResponse, frames: bytes) -> None:
     """Write, and wait for a reader that is slow; one that takes nothing is left. Raises ConnectionError."""
     try:
-        async with asyncio.timeout(_STUCK_SECONDS):
+        async with asyncio.timeout(request.app[FEED].stuck):
             await response.write(frames)
     except TimeoutError:
         if request.transport is not None:

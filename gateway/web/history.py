@@ -78,7 +78,9 @@ class History:
 
 def shown_model(exchange: Exchange) -> str:
     """The model's name, the backend's where that is known."""
-    return (exchange.backend_model or exchange.model or "")[:_NAME_CHARACTERS]
+    name = (exchange.backend_model or exchange.model or "")[:_NAME_CHARACTERS]
+    # a client may send what a terminal would obey
+    return name if name.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in name)
 
 
 def _finished(exchange: Exchange, status: int | None) -> Finished:

@@ -23,6 +23,8 @@ _USUAL_BYTES: Final = 125.0
 _FRAME_BYTES: Final = 750
 # answers shorter than this are mostly frame
 _LEAST_TOKENS: Final = 8
+# over a shorter time, a rate says nothing
+_SHORTEST_SECONDS: Final = 0.1
 # of the newest rate in the one shown, so that it can be read
 _WEIGHT: Final = 0.5
 _ENDED: Final = (StreamState.MESSAGE_ENDED, StreamState.CLOSED)
@@ -63,9 +65,12 @@ class Sampler:
         for exchange in exchanges:
             per_token = ratios.get(shown_model(exchange)) or ratios[""]
             sent, shown = self._seen.get(exchange.request_id, (0, 0.0))
-            current = (exchange.sent - sent) / per_token / seconds if seconds > 0 else 0.0
+            tokens = (exchange.sent - sent) / per_token if seconds > 0 else 0.0
+            rate += tokens / seconds if tokens else 0.0
+            # one that began meanwhile had less time
+            span = min(seconds, now - exchange.first_event) if exchange.first_event else seconds
+            current = tokens / max(span, _SHORTEST_SECONDS) if tokens else 0.0
             shown = current if not shown else _WEIGHT * current + (1 - _WEIGHT) * shown
-            rate += current
             seen[exchange.request_id] = (exchange.sent, shown)
             if len(running) < _MOST_REQUESTS:
                 running.append(_running(exchange, now, per_token, shown))

@@ -1,0 +1,1 @@
+"""Following a running gateway in the terminal, by its event feed."""
