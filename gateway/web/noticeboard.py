@@ -50,7 +50,8 @@ class Noticeboard:
     """All places. It is made before the workers are forked; they inherit it."""
 
     def __init__(self, workers: int) -> None:
-        memory = memoryview(mmap.mmap(-1, workers * _PLACE_BYTES))
+        self.memory = mmap.mmap(-1, workers * _PLACE_BYTES)
+        memory = memoryview(self.memory)
         self.places = [
             Place(self, memory[start : start + _PLACE_BYTES]) for start in range(0, len(memory), _PLACE_BYTES)
         ]

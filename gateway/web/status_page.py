@@ -29,6 +29,9 @@ async def front_door(request: web.Request) -> web.StreamResponse:
     if "text/html" not in request.headers.get("Accept", ""):
         return await hello(request)
     page = _page()
+    known = request.if_none_match or ()
+    if any(tag.value == page.etag for tag in known):
+        return web.Response(status=304, headers={"ETag": f'"{page.etag}"', "Vary": "Accept"})
     response = web.Response(body=page.body, content_type="text/html", charset="utf-8")
     response.headers.update(
         {
