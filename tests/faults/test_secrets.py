@@ -43,7 +43,7 @@ BELONGS: dict[str, set[str]] = {
     "wrong address of the backend": set(),
     "key without a comma": set(),
     "query": set(),
-    "path": {"error", "log"},
+    "path": {"error", "feed", "log"},
     "cookie": set(),
     "referer": set(),
     "x-forwarded-for": set(),
@@ -51,13 +51,13 @@ BELONGS: dict[str, set[str]] = {
     "anthropic-beta": set(),
     "x-something": set(),
     # the name that the backend has for its model
-    "model": {"answer", "backend", "error", "log"},
+    "model": {"answer", "backend", "error", "feed", "log"},
     # of a model that is not there: who set it must find it
-    "wrong model": {"error", "log"},
+    "wrong model": {"error", "feed", "log"},
     # where only a word of the protocol can stand, 40 characters of a wrong one are named
-    "wrong role": {"error", "log"},
-    "repeated key": {"error", "log"},
-    "wrong expectation": {"error", "log"},
+    "wrong role": {"error", "feed", "log"},
+    "repeated key": {"error", "feed", "log"},
+    "wrong expectation": {"error", "feed", "log"},
     "system": {"backend"},
     "user": {"backend"},
     "assistant": {"backend"},
@@ -102,7 +102,7 @@ BELONGS: dict[str, set[str]] = {
     "garbage": {"debug", "error"},
     "garbage in the stream": {"debug", "error"},
 }
-PLACES = ("answer", "backend", "command line", "debug", "error", "headers", "log", "probe")
+PLACES = ("answer", "backend", "command line", "debug", "error", "feed", "headers", "log", "probe")
 
 # aiohttp's server adds the first two
 ALWAYS = {"date", "server", "content-type", "request-id"}
@@ -384,9 +384,35 @@ async def ask(url: str, seen: Seen, *, body: Any = None, path: str = PATH, **hea
 
 async def probe(url: str, seen: Seen) -> None:
     async with aiohttp.ClientSession(headers=HEADERS | TOKEN) as session:
-        for path in ("/health", "/ready", "/"):
-            async with session.get(f"{url}{path}?{mark('query')}") as response:
+        for path in ("/health", "/ready", "/", "/events", "/ "):
+            # the last is the status page
+            accept = {"Accept": "text/html"} if path == "/ " else {}
+            async with session.get(f"{url}{path.strip()}?{mark('query')}", headers=accept) as response:
                 seen.places["probe"].append(await response.text() + str(response.raw_headers))
+
+
+@asynccontextmanager
+async def following(url: str, seen: Seen) -> AsyncIterator[None]:
+    """Inside, the event feed is read, all that it has."""
+
+    async def read() -> None:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/events") as response:
+            assert response.status == 200
+            async for piece in response.content.iter_any():
+                text.append(piece)
+
+    text: list[bytes] = []
+    reading = asyncio.create_task(read())
+    try:
+        await until(lambda: text)
+        yield
+        # the newest state
+        count = len(text)
+        await until(lambda: len(text) > count or reading.done())
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+        seen.places["feed"].append(b"".join(text).decode())
 
 
 async def throw(url: str, seen: Seen, data: bytes) -> bytes:
@@ -468,8 +494,12 @@ async def test_every_mark_is_only_where_it_belongs(
         gateway(folders[1], seen, BACKEND_URL=scripted.url + query, **guard, **logs) as (guarded, _),
         gateway(folders[2], seen, BACKEND_URL=nowhere, **guard, **logs) as (lost, _),
     ):
-        await go_through_the_open_gateway(url, seen, scripted)
-        await leave(url, scripted)
+        async with following(url, seen):
+            await go_through_the_open_gateway(url, seen, scripted)
+            await leave(url, scripted)
+        async with following(url, seen):
+            # a series begins with all that is kept
+            pass
         await shut_down(url, seen, scripted, process)
         for name, status in (("key of the gateway", 200), ("key in a file", 200), ("wrong key", 401)):
             scripted.answers = [respond(json.dumps(WHOLE).encode(), **OTHER)]
