@@ -36,7 +36,6 @@ async def front_door(request: web.Request) -> web.StreamResponse:
     response.headers.update(
         {
             "Content-Security-Policy": page.policy,
-            "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Resource-Policy": "same-origin",
             "Cache-Control": "no-cache",
             "Referrer-Policy": "no-referrer",

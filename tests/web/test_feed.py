@@ -147,7 +147,7 @@ FAULTS: list[tuple[Any, dict[str, Any], int, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("answer", "fields", "status", "outcome", "text", "advice"), FAULTS)
-async def test_an_error_is_told_with_what_to_do(  # noqa: PLR0913, RUF100  # a row of the table
+async def test_an_error_is_told_with_what_to_do(
     answer: Any,
     fields: dict[str, Any],
     status: int,
@@ -349,7 +349,7 @@ async def test_nothing_is_computed_while_nobody_listens(aiohttp_client: Any, no_
             assert name == "change"
         # it goes on for those who come again, then stops
         async with asyncio.timeout(5):
-            while len([task for task in asyncio.all_tasks() if task.get_name() == "status feed"]):
+            while any(task.get_name() == "status feed" for task in asyncio.all_tasks()):  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.01)
         asked = look.looks
         async with client.get("/events", headers={"Last-Event-ID": reader.last_id}) as response:
@@ -430,9 +430,9 @@ async def test_a_reader_that_takes_nothing_at_all_is_left(aiohttp_client: Any, n
     feed = Feed(Counting(size=50_000), nothing, interval=0.005, stuck=0.2)
     async with listening_to(feed, aiohttp_client) as client, taking_nothing(client.port) as take:
         async with asyncio.timeout(20):
-            while feed.idle:
+            while feed.idle:  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.01)
-            while not feed.idle:
+            while not feed.idle:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0.01)
             with contextlib.suppress(ConnectionResetError):
                 while await take():
