@@ -7,6 +7,7 @@ import time
 from collections import deque
 from typing import Final
 
+from gateway.anthropic.writer import Usage
 from gateway.web.advice import advice
 from gateway.web.exchange import Exchange
 from gateway.web.status import Failure, Finished, Totals
@@ -19,34 +20,49 @@ _TEXT_CHARACTERS: Final = 400
 _MESSAGES: Final = ("/v1/messages", "/v1/v1/messages")
 
 
+# what is kept of a request until somebody looks: id, exchange's clock at its start, first event and end, time of its
+# end, outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
+_Row = tuple[
+    str, float, float | None, float, float, str, str, str, int | None, bool, str | None, str | None, Usage | None, int
+]
+
+
 class History:
     """What one process has done."""
 
     def __init__(self) -> None:
-        self.finished: deque[Finished] = deque(maxlen=_MOST_FINISHED)
         self.totals = Totals()
         # models that were seen to think
         self.thinkers: set[str] = set()
-        self._failed: deque[Finished] = deque(maxlen=_MOST_FAILURES)
+        self._ended: deque[_Row] = deque(maxlen=_MOST_FINISHED)
+        self._failed: deque[_Row] = deque(maxlen=_MOST_FAILURES)
 
     def note(self, path: str, exchange: Exchange, status: int | None) -> None:
-        """A request has ended. Of those that are none for a message, only the failed ones are kept."""
+        """A request has ended. Of those that are none for a message, only the failed ones are kept.
+
+        On the way of every request: what can be done when somebody looks is left until then.
+        """
         if path in _MESSAGES:
-            ended = _finished(exchange, status)
-            self.finished.append(ended)
+            row = _row(exchange, status)
+            self._ended.append(row)
             self._count(exchange)
         elif exchange.error is None or not path.startswith("/v1/"):
             return
         else:
-            ended = _finished(exchange, status)
+            row = _row(exchange, status)
         if exchange.error is not None:
-            self._failed.append(ended)
+            self._failed.append(row)
+
+    @property
+    def finished(self) -> list[Finished]:
+        """The last requests for messages, the newest first."""
+        return [_finished(row) for row in reversed(self._ended)]
 
     @property
     def failures(self) -> list[Failure]:
         """The last errors, the newest first; equal ones are counted."""
         found: dict[tuple[str, int | None, str], Failure] = {}
-        for ended in reversed(self._failed):
+        for ended in map(_finished, reversed(self._failed)):
             key = (ended.outcome, ended.status, ended.error or "")
             before = found.get(key)
             found[key] = Failure(
@@ -78,31 +94,56 @@ class History:
 
 def shown_model(exchange: Exchange) -> str:
     """The model's name, the backend's where that is known."""
-    name = (exchange.backend_model or exchange.model or "")[:_NAME_CHARACTERS]
+    return _shown(exchange.backend_model or exchange.model or "")
+
+
+def _shown(name: str) -> str:
+    name = name[:_NAME_CHARACTERS]
     # a client may send what a terminal would obey
     return name if name.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in name)
 
 
-def _finished(exchange: Exchange, status: int | None) -> Finished:
-    now, usage, first = time.perf_counter(), exchange.usage, exchange.first_event
+def _row(exchange: Exchange, status: int | None) -> _Row:
+    return (
+        exchange.request_id,
+        exchange.started,
+        exchange.first_event,
+        time.perf_counter(),
+        time.time(),
+        exchange.outcome,
+        exchange.backend_model or exchange.model or "",
+        exchange.client or "",
+        status,
+        exchange.stream is True,
+        exchange.stop_reason,
+        exchange.error,
+        exchange.usage,
+        exchange.sent,
+    )
+
+
+def _finished(row: _Row) -> Finished:
+    request_id, started, first, ended, ended_at, outcome, model, client, status, stream, reason, error, usage, sent = (
+        row
+    )
     rate = None
-    if usage is not None and first is not None and now > first:
-        rate = round(usage.output_tokens / (now - first), 1)
+    if usage is not None and first is not None and ended > first:
+        rate = round(usage.output_tokens / (ended - first), 1)
     return Finished(
-        id=exchange.request_id,
-        ended_at=round(time.time(), 3),
-        outcome=exchange.outcome,
-        model=shown_model(exchange),
-        client=exchange.client or "",
+        id=request_id,
+        ended_at=round(ended_at, 3),
+        outcome=outcome,
+        model=_shown(model),
+        client=client,
         status=status,
-        stream=bool(exchange.stream),
-        stop_reason=exchange.stop_reason,
-        error=exchange.error and exchange.error[:_TEXT_CHARACTERS],
+        stream=stream,
+        stop_reason=reason,
+        error=error and error[:_TEXT_CHARACTERS],
         input_tokens=usage.input_tokens if usage else None,
         cached_tokens=usage.cache_read_input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
-        first_event_ms=None if first is None else round((first - exchange.started) * 1000, 1),
-        duration_ms=round((now - exchange.started) * 1000, 1),
+        first_event_ms=None if first is None else round((first - started) * 1000, 1),
+        duration_ms=round((ended - started) * 1000, 1),
         tokens_per_second=rate,
-        bytes=exchange.sent,
+        bytes=sent,
     )

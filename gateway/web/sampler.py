@@ -57,9 +57,10 @@ class Sampler:
         """The sample of now."""
         now, history = time.perf_counter(), self._history
         exchanges = [request[EXCHANGE] for request in self._in_flight.requests]
-        ratios = _bytes_per_token(history.finished)
+        finished = history.finished
+        ratios = _bytes_per_token(finished)
         seconds = now - self._taken_at if self._taken_at is not None else 0.0
-        rate = self._ended_since(ratios, seconds)
+        rate = self._ended_since(finished, ratios, seconds)
         seen: dict[str, tuple[int, float]] = {}
         running: list[Running] = []
         for exchange in exchanges:
@@ -79,20 +80,20 @@ class Sampler:
             sampled_at=round(time.time(), 3),
             in_flight=len(exchanges),
             requests=running,
-            finished=list(reversed(history.finished)),
+            finished=finished,
             failures=history.failures,
             totals=history.totals,
             tokens_per_second=round(rate, 1),
             thinkers=sorted(history.thinkers.union(_thinking(exchanges))),
         )
 
-    def _ended_since(self, ratios: dict[str, float], seconds: float) -> float:
+    def _ended_since(self, finished: list[Finished], ratios: dict[str, float], seconds: float) -> float:
         """The rate of what went out after the last sample to requests that have ended."""
         if seconds <= 0:
             return 0.0
         since = time.time() - seconds
         rate = 0.0
-        for ended in self._history.finished:
+        for ended in finished:
             if ended.stream and ended.ended_at >= since:
                 sent, _ = self._seen.get(ended.id, (0, 0.0))
                 rate += (ended.bytes - sent) / (ratios.get(ended.model) or ratios[""]) / seconds

@@ -399,7 +399,7 @@ async def following(url: str, seen: Seen) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as session, session.get(f"{url}/events") as response:
             assert response.status == 200
             async for piece in response.content.iter_any():
-                text.append(piece)
+                text.append(piece)  # noqa: PERF401  # it never ends: what came is looked at meanwhile
 
     text: list[bytes] = []
     reading = asyncio.create_task(read())
