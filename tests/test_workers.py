@@ -21,6 +21,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.workers import supervise
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until_cut, stream
 from tests.scrape import scrape, scrape_until
+from tests.web.feed_reader import Reader
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
@@ -382,3 +383,24 @@ def test_where_processes_cannot_fork_the_setting_is_refused(monkeypatch: pytest.
 
     with pytest.raises(SettingsError, match=r"^WORKERS=2: must be 1 on this system"):
         supervise(Settings(workers=2, host_port=0))
+
+
+async def test_the_feed_of_any_worker_shows_the_answers_of_all(start: Start, scripted: ScriptedBackend) -> None:
+    rest = asyncio.Event()
+    async with (
+        start(BACKEND_URL=scripted.url, SHUTDOWN_GRACE_SECS="1") as gateway,
+        streams_in_all(gateway, scripted, rest) as streams,
+        aiohttp.ClientSession() as session,
+        session.get(f"{gateway.url}/events") as response,
+    ):
+        reader = Reader(response)
+        await reader.next()
+        await reader.until("gateway", "workers_seen", equals=2)
+        state = await reader.until("requests", len(streams) - 1, "state", equals="writing")
+        rest.set()
+        assert {(await stream.rest())[-1] for stream in streams} == {"message_stop"}
+        await reader.until("totals", "ok", equals=len(streams))
+
+    ids = {stream.response.headers["request-id"] for stream in streams}
+    assert {running["id"] for running in state["requests"]} == ids
+    assert {finished["id"] for finished in reader.state["finished"]} == ids

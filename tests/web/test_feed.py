@@ -118,6 +118,32 @@ async def test_a_request_is_followed_from_its_start_to_its_end(
     assert max(state["rates"]) > 0
 
 
+async def test_the_bytes_of_a_token_are_learnt_from_answers_that_ended(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    # ten tokens a chunk, of which nothing on the wire tells
+    chunks = [chunk({"content": "ten tokens"})] * 40
+    usage = {"prompt_tokens": 30, "completion_tokens": 400}
+    rest = asyncio.Event()
+    scripted.answers = [
+        stream(*chunks, chunk({}, "stop"), chunk(None, usage=usage)),
+        stream(*chunks, rest, chunk({}, "stop"), chunk(None, usage=usage)),
+    ]
+    gateway = await start_gateway(scripted.url)
+    await (await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)).read()
+    async with gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN) as answer:
+        received = b""
+        while received.count(b"ten tokens") < 40:
+            received += await answer.content.readany()
+        async with gateway.get("/events") as response:
+            _, state = await Reader(response).next()
+        rest.set()
+        await answer.read()
+
+    # with what is around them; at 125 bytes a token it would be a tenth
+    assert 360 <= state["requests"][0]["tokens"] <= 480
+
+
 async def test_an_answer_that_is_not_streamed_is_followed_too(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:

@@ -1,7 +1,12 @@
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from gateway.app import make_app
+from gateway.settings import load_settings
 from tests.conftest import ScriptedBackend, StartGateway
 
 KEY = "status-key-of-a-test"
@@ -108,3 +113,18 @@ async def test_a_clients_key_does_not_open_it(scripted: ScriptedBackend, start_g
     response = await gateway.get("/events", headers=FROM_AFAR | {"Authorization": f"Bearer {client_key}"})
 
     assert response.status == 403
+
+
+async def test_who_comes_by_a_socket_without_an_address_is_nobody_known(
+    scripted: ScriptedBackend, tmp_path: Path
+) -> None:
+    runner = web.AppRunner(make_app(load_settings({"backend_url": scripted.url}, {}, tmp_path)))
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(tmp_path / "socket")).start()
+        connector = aiohttp.UnixConnector(str(tmp_path / "socket"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            response = await session.get("http://localhost/events")
+            assert response.status == 403
+    finally:
+        await runner.cleanup()
