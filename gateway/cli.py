@@ -18,6 +18,7 @@ class Command(NamedTuple):
 # a command's module is imported when it is asked for, and no other
 COMMANDS: Final = {
     "serve": Command("this (also without a command)", "gateway.commands.serve"),
+    "health": Command("whether the gateway on this machine serves", "gateway.commands.health"),
     "demo": Command("the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo"),
     "setup": Command("point Claude Code at a gateway, or undo it", "gateway.commands.setup"),
     "check": Command("what a backend can do for Claude Code, and what to do about the rest", "gateway.commands.check"),

@@ -18,6 +18,7 @@ from gateway.addresses import Address, address_errors, url_of
 from gateway.anthropic.errors import ApiError
 from gateway.app import METRICS_URL, make_app
 from gateway.log import configure_logging
+from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings
 from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
@@ -41,8 +42,13 @@ async def serve(settings: Settings) -> int:
     def tell(url: str) -> None:
         more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}
         log.info("listening", url=url, backend=settings.backend_url.shown, version=__version__, **more)
+        report_listening(url, settings.backend_url.shown)
 
-    await serve_until(wait_for_signal, app, settings, on_listening=tell)
+    async def stopped() -> None:
+        await wait_for_signal()
+        report_stopping(settings.shutdown_delay_secs + settings.shutdown_grace_secs)
+
+    await serve_until(stopped, app, settings, on_listening=tell)
     return 0
 
 

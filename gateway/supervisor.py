@@ -72,16 +72,18 @@ class Supervisor:
         *,
         stop_seconds: float,
         on_serving: Callable[[list[int]], None],
+        on_stop: Callable[[], None] = lambda: None,
         on_death: Callable[[int], None],
     ) -> None:
         """`work` is what each worker does; it gives the exit code. `stop_seconds`: how long workers may take to stop
         until they are killed. `on_serving` is told the process ids once all workers serve for the first time,
-        `on_death` the number of each worker that has died.
+        `on_stop` that the first signal has come, `on_death` the number of each worker that has died.
         """
         self._work = work
         self._seats = [_Seat(number) for number in range(count)]
         self._stop_seconds = stop_seconds
         self._on_serving = on_serving
+        self._on_stop = on_stop
         self._on_death = on_death
         self._selector = selectors.DefaultSelector()
         self._wakeup = socket.socketpair()
@@ -232,6 +234,7 @@ class Supervisor:
             # one that has just died is read next
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_WR)
+        self._on_stop()
 
     def _kill_overdue(self) -> None:
         if self._kill_at is not None and time.monotonic() >= self._kill_at and (living := self._living()):

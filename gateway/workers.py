@@ -22,6 +22,7 @@ from gateway.app import MetricsPlace, make_app
 from gateway.log import configure_logging
 from gateway.metrics_listener import metrics_address
 from gateway.server import run, serve_until
+from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings, SettingsError
 from gateway.supervisor import Place, Supervisor
 from gateway.web.counters import CounterTable
@@ -53,22 +54,18 @@ def supervise(settings: Settings) -> int:
             return run(_serve(settings, place, row, sockets, counted))
 
         def serving(pids: list[int]) -> None:
-            backend = settings.backend_url.shown
+            url, backend = url_of(sockets[0].getsockname()), settings.backend_url.shown
             more = {"metrics": url_of(counted.sockets[0].getsockname()) + "/metrics"} if counted else {}
-            log.info(
-                "listening",
-                url=url_of(sockets[0].getsockname()),
-                backend=backend,
-                version=__version__,
-                workers=pids,
-                **more,
-            )
+            log.info("listening", url=url, backend=backend, version=__version__, workers=pids, **more)
+            report_listening(url, backend)
 
+        stop_seconds = settings.shutdown_delay_secs + settings.shutdown_grace_secs + _STUCK_SECONDS
         return Supervisor(
             work,
             settings.workers,
-            stop_seconds=settings.shutdown_delay_secs + settings.shutdown_grace_secs + _STUCK_SECONDS,
+            stop_seconds=stop_seconds,
             on_serving=serving,
+            on_stop=lambda: report_stopping(stop_seconds),
             on_death=lambda number: scoreboard.row(number).clear(),
         ).run()
 
