@@ -82,7 +82,8 @@ def engine() -> Iterator[Engine]:
     storage.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n')
     containers.write_text(
         '[containers]\ndefault_ulimits = []\n[engine]\ncgroup_manager = "cgroupfs"\nruntime = "runc"\n'
-        'events_logger = "file"\n[network]\nnetwork_backend = "netavark"\n'
+        # or what an exec was watched by stays for five minutes
+        'events_logger = "file"\nexit_command_delay = 1\n[network]\nnetwork_backend = "netavark"\n'
         f'network_config_dir = "{folder}/networks"\n'
     )
     made = Engine(folder, os.environ | {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(containers)})
