@@ -1,11 +1,14 @@
 """`GET /`, as bytes; what a user sees of the page is in `e2e/test_status_page.py`."""
 
 import base64
+import json
 import re
 from hashlib import sha256
+from importlib import resources
 
 import pytest
 
+from gateway.setup.client_settings import Choice, edit
 from tests.conftest import ScriptedBackend, StartGateway
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -72,3 +75,10 @@ async def test_a_page_that_has_not_changed_need_not_come_again(
 
     assert (again.status, await again.read()) == (304, b"")
     assert other.status == 200
+
+
+def test_the_connect_card_names_what_setup_writes() -> None:
+    choice = Choice(url="http://x", token="y", model="m", context=32_768)
+    written = json.loads(edit("", choice)[0])["env"]
+    script = resources.files("gateway").joinpath("web/static/connect.js").read_text()
+    assert [name for name in written if name not in script] == []

@@ -1,14 +1,31 @@
 
-// What Claude Code needs to come here. The token is the user's own: never a real one.
+// What Claude Code needs to come here: the keys that `claude-gateway setup` writes (gateway/setup/client_settings.py). The
+// token is the user's own: never a real one.
+
+const MODEL_NAMES = [
+  "ANTHROPIC_DEFAULT_OPUS_MODEL",
+  "ANTHROPIC_DEFAULT_SONNET_MODEL",
+  "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+  "ANTHROPIC_DEFAULT_FABLE_MODEL",
+  "CLAUDE_CODE_SUBAGENT_MODEL",
+];
+// the client's own limit for an answer, of which it keeps room free in the window
+const CLIENT_OUTPUT = 32000;
 
 function clientSettings(model, keys) {
   const env = {
     ANTHROPIC_BASE_URL: location.origin,
     ANTHROPIC_AUTH_TOKEN: keys ? "your-key-for-this-gateway" : "your-backend-key",
   };
-  for (const family of ["OPUS", "SONNET", "HAIKU"]) env[`ANTHROPIC_DEFAULT_${family}_MODEL`] = model.id;
-  if (model.context_window) env.CLAUDE_CODE_MAX_CONTEXT_TOKENS = String(model.context_window);
+  for (const name of MODEL_NAMES) env[name] = model.id;
+  if (model.context_window) {
+    env.CLAUDE_CODE_MAX_CONTEXT_TOKENS = String(model.context_window);
+    env.CLAUDE_CODE_AUTO_COMPACT_WINDOW = String(model.context_window);
+    const output = Math.floor(model.context_window / 4);
+    if (output < CLIENT_OUTPUT) env.CLAUDE_CODE_MAX_OUTPUT_TOKENS = String(output);
+  }
   env.API_TIMEOUT_MS = "6000000";
+  env.CLAUDE_CODE_ATTRIBUTION_HEADER = "0";
   return { model: model.id, alwaysThinkingEnabled: true, env };
 }
 
