@@ -40,7 +40,7 @@ class StatusAccess:
     def _has_key(self, request: web.Request) -> bool:
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "").strip()
-        return bool(self._key) and compare_digest(given.encode(), self._key)
+        return bool(self._key) and compare_digest(given.encode("utf-8", "surrogateescape"), self._key)
 
 
 def _is_from_here(request: web.Request) -> bool:

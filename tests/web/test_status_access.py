@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,14 @@ async def test_who_comes_by_a_socket_without_an_address_is_nobody_known(
             assert response.status == 403
     finally:
         await runner.cleanup()
+
+
+async def test_bytes_that_are_no_text_are_no_key(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(scripted.url, status_key=KEY)
+    reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: rebound.example\r\nx-api-key: \xff\xfe\r\nConnection: close\r\n\r\n")
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
