@@ -25,7 +25,7 @@ class Chunks:
 
     `give_back` gets what is not content: the last chunk and what follows it, and all from a chunk on that is not
     framed in the plainest way, with an extension for example; `ended` and `given_back` tell which. `divert` gets the
-    function that is to have what is read next, `receive` or a lane, while there is content to come.
+    function that is to have what is read next in place of `receive`, while there is content to come.
     """
 
     def __init__(
@@ -47,7 +47,6 @@ class Chunks:
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._take: Callable[[bytes], bool] | None = None
-        self._diverted = False
 
     async def read(self) -> bytes:
         """The content that has come, at least a byte; empty once there is no more. Raises what `fail` was given."""
@@ -60,6 +59,11 @@ class Chunks:
         return b""
 
     @property
+    def relaying(self) -> bool:
+        """Whether the content goes on to somebody as it comes."""
+        return self._take is not None
+
+    @property
     def between(self) -> bool:
         """Whether what comes next is the beginning of a chunk."""
         return not (self._left or self._rest or self._expects_line_end or self._over)
@@ -67,21 +71,25 @@ class Chunks:
     async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
         """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
 
-        `lane` makes a function that meanwhile gets all that is read: it may deal with whole chunks, and passes the rest
-        on to `receive`. Raises what `take` raises; what it has not taken, and what went wrong with the connection, is
-        for `read`.
+        `lane` makes a function that from now on gets all that is read: while this is `relaying` it may deal with whole
+        chunks, and it passes the rest on to `receive`. Raises what `take` raises; what it has not taken, and what went
+        wrong with the connection, is for `read`.
         """
         if self._waiting and not take(self._all_waiting()):
             return
-        if not self._over:
-            self._take = take
-            if lane is not None and self._divert is not None:
-                self._diverted = True
-                self._divert(lane(self))
-            try:
-                await self._wait()
-            finally:
-                self._end_relay()
+        if self._over:
+            return
+        self._take = take
+        divert = self._divert if lane is not None else None
+        if lane is not None and divert is not None:
+            divert(lane(self))
+        try:
+            await self._wait()
+        finally:
+            if divert is not None and self.relaying and not self._over:
+                # ended from outside, of which the lane knows nothing
+                divert(self.receive)
+            self._take = None
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come."""
@@ -107,10 +115,10 @@ class Chunks:
         if content and (take := self._take) is not None:
             try:
                 if not take(content):
-                    self._end_relay()
+                    self._take = None
                     self._wake()
             except Exception as error:  # noqa: BLE001  # raised by `relay`
-                self._end_relay()
+                self._take = None
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_exception(error)
         elif content:
@@ -169,12 +177,6 @@ class Chunks:
             self._error = aiohttp.ClientPayloadError("a chunk is longer than it said")
             self._transport.abort()
         return at + len(found)
-
-    def _end_relay(self) -> None:
-        self._take = None
-        if self._diverted and self._divert is not None and not self._over:
-            self._divert(self.receive)
-        self._diverted = False
 
     def _keep(self, content: bytes) -> None:
         self._waiting.append(content)

@@ -63,7 +63,6 @@ class Tap(asyncio.Protocol):
             return None
         held, self._held = b"".join(self._held), None
         self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
-        self._divert(chunks.receive)
         if held:
             chunks.receive(held)
         if self._gone is not None:
@@ -74,6 +73,8 @@ class Tap(asyncio.Protocol):
         """Bytes came."""
         if self._in_head:
             self._receive_head(data)
+        elif self._chunks is not None:
+            self._chunks.receive(data)
         elif self._held is not None:
             self._held.append(data)
         else:
@@ -128,7 +129,7 @@ class Tap(asyncio.Protocol):
 
     def _divert(self, receive: Receive) -> None:
         """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
-        was set.
+        was set; to set it again costs two calls of the system.
         """
         if self._chunks is not None and not self._transport.is_closing():
             setattr(self, "data_received", receive)  # noqa: B010  # not for every tap, as mypy would have it

@@ -53,7 +53,8 @@ def make_lane(
                     write(b"".join((out, content, _CHUNK_END)))
                     return
         pass_on(data)
-        frames = _frames(frames, shortcut, writer) if chunks.between and shortcut.in_run else _NONE
+        learnt = chunks.relaying and chunks.between and shortcut.in_run
+        frames = _frames(frames, shortcut, writer) if learnt else _NONE
 
     return receive
 
