@@ -284,11 +284,16 @@ async def test_a_request_that_is_garbled_on_its_way_is_the_backends_400(act: Act
     await line.is_well()
 
 
-@pytest.mark.parametrize("act", [stall, half_close], ids=lambda act: act.__name__)
-async def test_a_request_that_is_not_read_to_its_end_leaves_nothing(act: Act, line: Line) -> None:
+@pytest.mark.parametrize(
+    ("act", "outcomes"),
+    # a backend that is told of no more closes: the gateway sees that, or that nothing is taken, whichever comes first
+    [(stall, {"504"}), (half_close, {"502", "504"})],
+    ids=["stall", "half_close"],
+)
+async def test_a_request_that_is_not_read_to_its_end_leaves_nothing(act: Act, outcomes: set[str], line: Line) -> None:
     line.injector.arm(Fault("up", 2**20, act))
 
-    assert await line.ask(stream=True, content=[LARGE]) == "504"
+    assert await line.ask(stream=True, content=[LARGE]) in outcomes
     await line.gateway.comes_to_rest(line.descriptors)
     await line.is_well()
 
