@@ -19,6 +19,7 @@ from gateway.backend.retry import RetryPolicy
 from gateway.metrics_listener import metrics_address, serving_metrics
 from gateway.settings import Settings, SettingsError
 from gateway.tokens.count import TokenCounter
+from gateway.tracing import Tracing
 from gateway.web.access_log import access_log, set_request_id
 from gateway.web.auth import auth
 from gateway.web.body import LIMITS, BodyLimits, close_unread
@@ -37,6 +38,7 @@ from gateway.web.overview import Overview
 from gateway.web.routes import add_routes
 from gateway.web.scoreboard import Row
 from gateway.web.status_access import StatusAccess
+from gateway.web.trace import TRACER
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +59,11 @@ def make_app(
     keep_alive: KeepAlive | None = None,
     row: Row | None = None,
     metrics: MetricsPlace | None = None,
+    tracing: Tracing | None = None,
 ) -> web.Application:
     """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
     end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
-    others that serve with it, `metrics` what belongs to that place's metrics.
+    others that serve with it, `metrics` what belongs to that place's metrics; `tracing` says where spans go.
     """
     app = web.Application(middlewares=[access_log, errors, auth])
     add_routes(app)
@@ -117,6 +120,8 @@ def make_app(
         # who watches sees the end
         await app[FEED].close()
 
+    if tracing is not None:
+        app.cleanup_ctx.append(_traced(tracing, settings))
     app.cleanup_ctx.append(run)
     if (address := metrics_address(settings)) is not None:
         place = metrics or MetricsPlace(CounterTable(1).row(0))
@@ -145,6 +150,16 @@ def _measured(address: Address, most: int, place: MetricsPlace) -> Callable[[web
             yield
             lag.cancel()
             await asyncio.wait([lag])
+
+    return run
+
+
+def _traced(tracing: Tracing, settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Record spans while `app` runs, and until the last answer has ended."""
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with tracing.running(settings.backend_url) as app[TRACER]:
+            yield
 
     return run
 

@@ -2,10 +2,14 @@
 
 import logging
 import sys
-from typing import Any, TextIO
+from contextvars import ContextVar
+from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
+
+# of the request that is being worked on, if it is traced: all its lines carry it
+TRACE_ID: Final = ContextVar("trace_id", default="")
 
 
 def configure_logging(level: str, format_: str, *, stream: TextIO | None = None, cache: bool = True) -> None:
@@ -20,6 +24,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
+        _add_trace_id,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
     ]
     renderers: list[structlog.typing.Processor] = [
@@ -45,6 +50,12 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _add_trace_id(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if trace_id := TRACE_ID.get():
+        line["trace_id"] = trace_id
+    return line
 
 
 def _escape(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

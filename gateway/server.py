@@ -20,6 +20,7 @@ from gateway.app import METRICS_URL, make_app
 from gateway.log import configure_logging
 from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings
+from gateway.tracing import Tracing
 from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
 
@@ -34,10 +35,10 @@ _LAST_SECONDS: Final = 2.0
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, tracing: Tracing | None = None) -> int:
     """Serve until a signal comes, then give running answers their grace. Returns the exit code."""
     configure_logging(settings.log_level, settings.log_format)
-    app = make_app(settings)
+    app = make_app(settings, tracing=tracing)
 
     def tell(url: str) -> None:
         more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}

@@ -25,6 +25,7 @@ from gateway.server import run, serve_until
 from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings, SettingsError
 from gateway.supervisor import Place, Supervisor
+from gateway.tracing import Tracing
 from gateway.web.counters import CounterTable
 from gateway.web.scoreboard import Row, Scoreboard
 
@@ -35,7 +36,7 @@ _STUCK_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-def supervise(settings: Settings) -> int:
+def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
     """Serve with `settings.workers` processes until a signal comes. Returns the exit code.
 
     Raises SettingsError when the address cannot be listened on, and where there are no such processes.
@@ -51,7 +52,7 @@ def supervise(settings: Settings) -> int:
         def work(place: Place) -> int:
             row = scoreboard.row(place.number)
             row.begin(pid=os.getpid(), restarts=place.restarts)
-            return run(_serve(settings, place, row, sockets, counted))
+            return run(_serve(settings, tracing, place, row, sockets, counted))
 
         def serving(pids: list[int]) -> None:
             url, backend = url_of(sockets[0].getsockname()), settings.backend_url.shown
@@ -85,12 +86,17 @@ def _reserve_metrics(settings: Settings, stack: contextlib.ExitStack) -> _Counte
 
 
 async def _serve(
-    settings: Settings, place: Place, row: Row, sockets: Sequence[socket.socket], counted: _Counted | None
+    settings: Settings,
+    tracing: Tracing | None,
+    place: Place,
+    row: Row,
+    sockets: Sequence[socket.socket],
+    counted: _Counted | None,
 ) -> int:
     metrics = MetricsPlace(counted.table.row(place.number), _own(counted.sockets)) if counted else None
     await serve_until(
         lambda: _told_to_stop(place),
-        make_app(settings, row=row, metrics=metrics),
+        make_app(settings, row=row, metrics=metrics, tracing=tracing),
         settings,
         on_listening=lambda _: place.report_serving(),
         sockets=_own(sockets),

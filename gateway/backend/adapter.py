@@ -18,6 +18,7 @@ from gateway.backend.post import FAILURES, Attempt, Post, Response
 from gateway.backend.profiles import profile_for_host
 from gateway.backend.retry import RetryPolicy
 from gateway.backend.silence import SilenceWatch
+from gateway.backend.trace_context import UNTRACED, CallTrace, Trace
 from gateway.openai.models import Model, decode_models
 from gateway.openai.profile import GENERIC
 from gateway.translate.errors import BackendFault, fault_from_response
@@ -88,8 +89,9 @@ class Backend:
             answer=timeouts.answer,
         )
 
-    async def chat(self, body: bytes | bytearray, *, token: str, stream: bool) -> Call:
-        """Send a request, again where that is safe, and give its answer, to be used with `async with`.
+    async def chat(self, body: bytes | bytearray, *, token: str, stream: bool, trace: Trace = UNTRACED) -> Call:
+        """Send a request, again where that is safe, and give its answer, to be used with `async with`. Each try is a
+        call of `trace`.
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
@@ -102,9 +104,10 @@ class Backend:
         while True:
             permit = self.breaker.admit()
             tries += 1
+            traced = trace.call()
             try:
-                response = await self._guarded(body, headers, permit, stream=stream)
-                return Call(response, permit, self._watch, where=self.endpoint.shown, retries=tries - 1)
+                response = await self._guarded(body, headers, permit, traced, stream=stream)
+                return Call(response, permit, self._watch, traced, where=self.endpoint.shown, retries=tries - 1)
             except BackendFault as fault:
                 pause = self._retry.pause(fault, tries, loop.time() - started)
                 if pause is None or self.breaker.state == "open":
@@ -154,10 +157,13 @@ class Backend:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._session.close()
 
-    async def _guarded(self, body: bytes | bytearray, headers: bytes, permit: Permit, *, stream: bool) -> Response:
+    async def _guarded(
+        self, body: bytes | bytearray, headers: bytes, permit: Permit, traced: CallTrace, *, stream: bool
+    ) -> Response:
         """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""
         try:
-            response = await self._post(body, headers, stream=stream)
+            response = await self._post(body, headers + traced.headers, stream=stream)
+            traced.answered(response.status)
             if response.status == 200:
                 return response
             try:
@@ -166,9 +172,11 @@ class Backend:
                 response.close()
         except BackendFault as fault:
             permit.settle(fault, counts=fault.counts)
+            traced.ended(fault)
             raise
-        except BaseException:
+        except BaseException as error:
             permit.abandoned()
+            traced.ended(error)
             raise
 
     async def _post(self, body: bytes | bytearray, headers: bytes, *, stream: bool) -> Response:

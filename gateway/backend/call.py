@@ -12,6 +12,7 @@ from gateway.backend.breaker import Permit
 from gateway.backend.chunks import Chunks, Lane
 from gateway.backend.post import Response
 from gateway.backend.silence import SilenceWatch
+from gateway.backend.trace_context import CallTrace
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
 
 # of an error's body; more than any message needs
@@ -28,13 +29,27 @@ class Call:
     hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
     """
 
-    __slots__ = ("_chunks", "_permit", "_reads", "_response", "_waits_since", "_watch", "_where", "patience", "retries")
+    __slots__ = (
+        "_chunks",
+        "_permit",
+        "_reads",
+        "_response",
+        "_traced",
+        "_waits_since",
+        "_watch",
+        "_where",
+        "patience",
+        "retries",
+    )
 
-    def __init__(self, response: Response, permit: Permit, watch: SilenceWatch, *, where: str, retries: int) -> None:
+    def __init__(
+        self, response: Response, permit: Permit, watch: SilenceWatch, traced: CallTrace, *, where: str, retries: int
+    ) -> None:
         """`retries`: how many tries failed before this one."""
         self._response = response
         self._permit = permit
         self._watch = watch
+        self._traced = traced
         self._where = where
         self.retries = retries
         # how many seconds a read may wait
@@ -54,6 +69,7 @@ class Call:
         self._watch.discard(self)
         # a response that was read to its end has given its connection back already, and close() does nothing
         self._response.close()
+        self._traced.ended(error)
         if error is None:
             self._permit.succeeded()
         elif isinstance(error, BackendFault):

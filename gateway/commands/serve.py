@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import __version__
-from gateway.settings import add_flags, load_settings
+from gateway.settings import add_flags, load_settings, read_dotenv
+from gateway.tracing import load_tracing
 
 _DESCRIPTION: Final = "Serve Anthropic's Messages API in front of an OpenAI-compatible chat-completions backend."
 
@@ -24,10 +25,19 @@ def make_parser() -> argparse.ArgumentParser:
 def run(options: dict[str, Any]) -> int:
     """Serve until a signal. Raises SettingsError."""
     settings = load_settings(options, os.environ, Path.cwd())
+    _adopt_dotenv()
+    tracing = load_tracing(os.environ)
     if settings.workers > 1:
         from gateway.workers import supervise
 
-        return supervise(settings)
+        return supervise(settings, tracing)
     from gateway import server
 
-    return server.run(server.serve(settings))
+    return server.run(server.serve(settings, tracing))
+
+
+def _adopt_dotenv() -> None:
+    """OpenTelemetry looks for its variables in the environment only."""
+    for name, value in read_dotenv(Path.cwd() / ".env").items():
+        if name.startswith("OTEL_") and value:
+            os.environ.setdefault(name, value)

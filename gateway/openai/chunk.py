@@ -4,7 +4,8 @@ The schema names what is read and types loosely what backends disagree on (peers
 number, a text or nothing; `content` as a string, a list of parts or null; `arguments` as text or an object.
 """
 
-from typing import Any
+import re
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -100,6 +101,12 @@ class Chunk(Struct):
         return not self.choices and (self.object == "error" or (bool(said) and self.usage is None))
 
 
+class _Named(Struct):
+    model: Any = None
+
+
+_FIRST_DATA: Final = re.compile(rb"^data: ?(\{[^\r\n]*)", re.MULTILINE)
+_decode_named = msgspec.json.Decoder(_Named).decode
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
@@ -109,6 +116,16 @@ def decode_chunk(data: bytes) -> Chunk:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_leniently(data)
+
+
+def answering_model(data: bytes) -> str | None:
+    """The `model` that a backend says it is, from the beginning of its answer: events, or one JSON body."""
+    match = None if data.lstrip()[:1] == b"{" else _FIRST_DATA.search(data)
+    try:
+        model = _decode_named(match[1] if match else data).model
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return model if isinstance(model, str) and model else None
 
 
 def _decode_leniently(data: bytes) -> Chunk:

@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from gateway.web.context import GATEWAY
 from gateway.web.exchange import EXCHANGE, Exchange
 from gateway.web.metrics import METRICS
+from gateway.web.trace import TRACER
 
 # asked for every few seconds, and never what somebody looks for
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
@@ -24,6 +25,8 @@ log = structlog.get_logger("gateway.access")
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the exchange its id, and log how it went."""
     exchange = request[EXCHANGE] = Exchange()
+    if tracer := request.app.get(TRACER):
+        exchange.trace = tracer.begin(request, exchange)
     status: int | None = None
     try:
         response = await handler(request)
@@ -42,6 +45,9 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         if metrics := request.app.get(METRICS):
             metrics.request_ended(request, exchange, status)
         request.app[GATEWAY].history.note(request.path, exchange, status)
+        if exchange.trace is not None:
+            exchange.trace.end(exchange, status)
+            exchange.trace = None
 
 
 async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:

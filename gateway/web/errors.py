@@ -58,6 +58,7 @@ def as_api_error(request: web.Request, error: BaseException) -> ApiError:
 def record(exchange: Exchange, error: ApiError) -> None:
     """Note an error for the log line. A backend's words may repeat the prompt: they are logged at debug only."""
     exchange.outcome = "backend_fault" if isinstance(error, BackendFault) else "refused"
+    exchange.error_type = error.type
     if isinstance(error, BackendFault) and error.quotes:
         exchange.error = f"{error.type} from the backend"
         log.debug("backend's words", request_id=exchange.request_id, message=error.message)

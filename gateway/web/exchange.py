@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -10,6 +10,9 @@ from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Usage
 from gateway.translate.ids import new_request_id
 from gateway.web.keys import Holder
+
+if TYPE_CHECKING:
+    from gateway.web.trace import RequestTrace
 
 
 @dataclass(slots=True)
@@ -38,6 +41,10 @@ class Exchange:
     retries: int | None = None
     outcome: str = "ok"
     error: str | None = None
+    error_type: str | None = None
+    # where spans are recorded; and the model that the backend says it is
+    trace: "RequestTrace | None" = None
+    response_model: str | None = None
 
     def event_sent(self, size: int) -> None:
         """Bytes of a stream went out."""

@@ -50,6 +50,7 @@ async def count_tokens(request: web.Request) -> web.Response:
 async def _complete(turn: Turn) -> web.Response:
     async with await turn.ask() as call:
         answer = await call.read_all()
+        turn.begins(answer)
         body, finish = translate_message(
             answer,
             message_id=new_message_id(),
@@ -131,7 +132,9 @@ async def _read_on(call: Call, translator: StreamTranslator) -> bytes:
 async def _pump(turn: Turn, call: Call, translator: StreamTranslator, stream: EventStream) -> None:
     """The backend's bytes to the client, until the backend has said all."""
     if not call.is_stream:
-        translator.feed_json(await call.read_all())
+        answer = await call.read_all()
+        turn.begins(answer)
+        translator.feed_json(answer)
         return
     writer = translator.writer
 
@@ -145,7 +148,11 @@ async def _pump(turn: Turn, call: Call, translator: StreamTranslator, stream: Ev
     def begun() -> bool:
         return writer.has_content or stream.opened
 
+    first = True
     while data := await _read_on(call, translator):
+        if first:
+            first = False
+            turn.begins(data)
         try:
             translator.feed(data)
         except BackendFault:

@@ -79,11 +79,11 @@ class Metrics:
 
     def backend_failed(self, fault: Exception) -> None:
         """A call to the backend failed."""
-        self._count(BACKEND_ERRORS, _kind(fault))
+        self._count(BACKEND_ERRORS, kind_of(fault))
 
     def backend_retried(self, fault: Exception) -> None:
         """A call that failed so is made again."""
-        self._count(RETRIES, _kind(fault))
+        self._count(RETRIES, kind_of(fault))
 
     def breaker_changed(self, old: str, new: str) -> None:
         """The circuit breaker has another state."""
@@ -142,7 +142,7 @@ def _path(request: web.Request) -> str:
     return OTHER if resource is None else resource.canonical.replace("/v1/v1/", "/v1/", 1)
 
 
-def _kind(fault: Exception) -> str:
+def kind_of(fault: Exception) -> str:
     """One of series.KINDS. A 502 is an answer that breaks off or makes no sense, whoever says so."""
     if not isinstance(fault, ApiError):
         return "server_error"

@@ -13,6 +13,8 @@ from aiohttp import web
 from gateway.anthropic.request import MessagesRequest, decode_request
 from gateway.anthropic.writer import Finish
 from gateway.backend.call import Call
+from gateway.backend.trace_context import Trace, pass_on
+from gateway.openai.chunk import answering_model
 from gateway.openai.models import Model
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
@@ -46,6 +48,8 @@ class Turn:
     model: Model
     profile: Profile
     documents: Documents
+    # what calls to the backend are part of
+    trace: Trace
     chat: ChatRequest = field(init=False)
     # the chat request as it is sent
     body: bytes | bytearray = field(init=False)
@@ -96,6 +100,11 @@ class Turn:
             self.gateway.catalogue.learn(self.model, self.profile)
         return call
 
+    def begins(self, answer: bytes) -> None:
+        """Note which model the backend says it is, from the beginning of its answer."""
+        if self.exchange.trace is not None:
+            self.exchange.response_model = answering_model(answer)
+
     def finished(self, finish: Finish) -> None:
         """Note how the answer ended."""
         self.exchange.answered = time.perf_counter()
@@ -120,7 +129,10 @@ class Turn:
 
     async def _send(self) -> Call:
         stream = bool(self.request.stream)
-        call = await self.gateway.backend.chat(self.body, token=self.exchange.token, stream=stream)
+        if (recorded := self.exchange.trace) is not None:
+            recorded.describe(self.request, model=self.model.id, profile=self.profile.name)
+        token = self.exchange.token
+        call = await self.gateway.backend.chat(self.body, token=token, stream=stream, trace=self.trace)
         self.exchange.retries = call.retries
         return call
 
@@ -135,7 +147,9 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
     model = await gateway.catalogue.resolve(messages.model, exchange.token)
     exchange.backend_model = model.id
     documents = await gateway.documents.read(messages)
-    turn = Turn(gateway, exchange, messages, size, model, gateway.catalogue.profile(model), documents)
+    profile = gateway.catalogue.profile(model)
+    trace = exchange.trace or pass_on(request.headers)
+    turn = Turn(gateway, exchange, messages, size, model, profile, documents, trace)
     await turn.translate()
     turn.tokens = _count(gateway, turn.chat)
     return turn
