@@ -83,7 +83,6 @@ class SpanTracer:
             "http.route": route,
             "url.path": request.path,
             "url.scheme": request.scheme,
-            "network.protocol.version": f"{request.version.major}.{request.version.minor}",
             "claude_gateway.request_id": exchange.request_id,
         }
         if agent := request.headers.get("User-Agent"):

@@ -97,7 +97,6 @@ async def test_a_stream_is_two_spans_with_all_that_is_known(
         "http.response.status_code": 200,
         "url.path": "/v1/messages",
         "url.scheme": "http",
-        "network.protocol.version": "1.1",
         "user_agent.original": "claude-cli/2",
         "claude_gateway.outcome": "ok",
         "claude_gateway.request.model": "vendor/model-1",
