@@ -7,6 +7,7 @@ Source: OpenTelemetry's specification, "Environment Variable Specification" and 
 """
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,8 @@ _EXPORTERS: Final = ("otlp", "console")
 # the more special one first
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+# what the SDK reads as whole numbers, and would not start with else
+_NUMBER: Final = re.compile(r"OTEL_(?:BSP_\w+|\w+_LIMIT)")
 _PACKAGES: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -33,12 +36,15 @@ class Tracing:
     @contextlib.asynccontextmanager
     async def running(self, backend: Endpoint) -> AsyncIterator[Tracer]:
         """Begins spans, and sends them, inside the block; on leaving it, what is waiting is sent, for two seconds at
-        most. To be called in the process that serves: threads do not survive a fork.
+        most. To be called in the process that serves: threads do not survive a fork. Raises SettingsError.
         """
         from gateway.web.span_export import SpanExport
         from gateway.web.spans import SpanTracer
 
-        export = SpanExport(self.exporters)
+        try:
+            export = SpanExport(self.exporters)
+        except ValueError as error:
+            raise SettingsError(f"OpenTelemetry's variables (OTEL_…) cannot be used: {error}") from None
         try:
             yield SpanTracer(export.tracer(), backend)
         finally:
@@ -61,6 +67,9 @@ def load_tracing(environment: Mapping[str, str]) -> Tracing | None:
             f"{switch} is set, but what traces need is not installed: pip install 'claude-gateway[otel]', or set "
             "OTEL_TRACES_EXPORTER=none"
         )
+    for name, value in environment.items():
+        if _NUMBER.fullmatch(name) and not re.fullmatch("[0-9]*", value.strip()):
+            raise SettingsError(f"{name}={value}: must be a whole number")
     if "otlp" in names:
         _check_otlp(environment)
     return Tracing(names)

@@ -75,6 +75,11 @@ def test_the_standard_variables_turn_traces_on_and_off(environment: dict[str, st
             {ENDPOINT: URL, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://[collector"},
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: must be an http:// or https:// URL such as http://127.0.0.1:4318",
         ),
+        ({ENDPOINT: URL, "OTEL_BSP_MAX_QUEUE_SIZE": "-4"}, "OTEL_BSP_MAX_QUEUE_SIZE=-4: must be a whole number"),
+        (
+            {ENDPOINT: URL, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
+            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=x: must be a whole number",
+        ),
         ({ENDPOINT: "http://h:99999"}, f"{ENDPOINT}: must be an http:// or https:// URL such as http://127.0.0.1:4318"),
     ],
 )
@@ -254,6 +259,16 @@ sys.exit(main([]))
     assert gateway.log.read_text() == (
         f"claude-gateway: {ENDPOINT} is set, but what traces need is not installed: "
         "pip install 'claude-gateway[otel]', or set OTEL_TRACES_EXPORTER=none\n"
+    )
+
+
+async def test_what_the_sdk_does_not_take_is_told_in_one_line(start: Start) -> None:
+    async with start(listens=False, OTEL_BSP_MAX_QUEUE_SIZE="0", **{ENDPOINT: URL}) as gateway:
+        code = await asyncio.wait_for(gateway.process.wait(), 10)
+
+    assert code == 2
+    assert gateway.log.read_text() == (
+        "claude-gateway: OpenTelemetry's variables (OTEL_…) cannot be used: max_queue_size must be a positive integer.\n"
     )
 
 

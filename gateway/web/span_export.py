@@ -29,15 +29,22 @@ log = structlog.get_logger(__name__)
 
 
 class SpanExport:
-    """Sends spans to exporters by name. Names and all else come from the environment, by OpenTelemetry's names."""
+    """Sends spans to exporters by name. Names and all else come from the environment, by OpenTelemetry's names.
+
+    Raises ValueError for a variable that the SDK cannot use.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._listener = _Listener()
         self._listener.install()
-        self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-        for name in names:
-            exporter = _Otlp(self._listener) if name == "otlp" else ConsoleSpanExporter()
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        try:
+            self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+            for name in names:
+                exporter = _Otlp(self._listener) if name == "otlp" else ConsoleSpanExporter()
+                self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        except ValueError:
+            self._listener.remove()
+            raise
 
     def tracer(self) -> Tracer:
         """What begins spans."""
