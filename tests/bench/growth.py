@@ -1,6 +1,7 @@
 """How the cost grows: with events, streams, bytes, and turns of a conversation."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def turns(servers: Sequence[Running], rounds: int) -> Growth:
     alone, with the counts of the turns before, and without.
     """
     costs = [_turns(running, rounds) for running in servers]
-    estimates = _estimates()
+    estimates = _estimates(rounds)
     rows = [
         [
             turn,
@@ -97,21 +98,23 @@ def _turns(running: Running, rounds: int) -> list[float]:
     return [min(seconds[last * number + turn] for number in range(1, conversations)) * 1e3 for turn in range(last)]
 
 
-def _estimates() -> Mapping[int, tuple[float, float]]:
+def _estimates(rounds: int) -> Mapping[int, tuple[float, float]]:
+    """Of each turn, in milliseconds: the estimate by a counter that counted the turns before, and by a new one."""
     # imported late: the rest runs without the package
     from gateway.tokens.count import TokenCounter
 
-    growing = TokenCounter()
-    growing.load()
-    costs = {}
-    for turn in range(1, TURNS[-1] + 1):
-        # decoded for each turn, as it is by the gateway: a text that comes again is another object
-        data = json.dumps(bodies.turn(turn, 0)["messages"])
-        known = _estimate(growing, json.loads(data))
-        if turn in TURNS:
-            anew = TokenCounter()
-            anew.load()
-            costs[turn] = known, _estimate(anew, json.loads(data))
+    costs = dict.fromkeys(TURNS, (math.inf, math.inf))
+    for _ in range(rounds):
+        growing = TokenCounter()
+        growing.load()
+        for turn in range(1, TURNS[-1] + 1):
+            # decoded for each turn, as it is by the gateway: a text that comes again is another object
+            data = json.dumps(bodies.turn(turn, 0)["messages"])
+            known = _estimate(growing, json.loads(data))
+            if turn in costs:
+                anew = TokenCounter()
+                anew.load()
+                costs[turn] = min(known, costs[turn][0]), min(_estimate(anew, json.loads(data)), costs[turn][1])
     return costs
 
 

@@ -38,6 +38,7 @@ class Run:
     requests: Iterator[bytes]
     pid: int
     connections: int
+    all_sent: bool = False
     begun: int = 0
     done: int = 0
     failed: int = 0
@@ -58,6 +59,10 @@ class Client(asyncio.Protocol):
         self.each_turn = each_turn
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.asked = False
+        self.has_content = False
+        self.sent = 0.0
+        self.head = b""
+        self.tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -67,6 +72,7 @@ class Client(asyncio.Protocol):
         request = next(self.run.requests, None)
         self.asked = request is not None
         if request is None:
+            self.run.all_sent = True
             self.transport.close()
             return
         self.sent, self.head, self.has_content, self.tail = time.perf_counter(), b"", False, b""
@@ -111,12 +117,9 @@ class Client(asyncio.Protocol):
 async def client(run: Run, port: int, each_turn: bool) -> None:
     """Connections, one after the other, until nothing is left to send."""
     loop = asyncio.get_running_loop()
-    while True:
-        before = run.done + run.failed
+    while not run.all_sent:
         _, protocol = await loop.create_connection(lambda: Client(run, each_turn), "127.0.0.1", port)
         await protocol.closed
-        if run.failed == 0 or run.done + run.failed == before:
-            return
 
 
 def requests(options: argparse.Namespace) -> Iterator[bytes]:

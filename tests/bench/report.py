@@ -100,7 +100,7 @@ def memory(results: Rounds, targeted: Sequence[str]) -> str:
 
 def _cpu(results: Sequence[Mapping[str, float]], unit: str) -> str:
     median = statistics.median(result["cpu_us"] for result in results)
-    return f"{median:.1f} µs/{unit}" if unit == "event" else f"{median / 1000:.3f} ms/{unit}"
+    return f"{median:.2f} µs/{unit}" if unit == "event" else f"{median / 1000:.3f} ms/{unit}"
 
 
 def _first(results: Sequence[Mapping[str, float]]) -> str:

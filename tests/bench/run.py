@@ -15,6 +15,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -146,9 +147,25 @@ def _raise_limit_of_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _rounds(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given}: must be a whole number of at least 1")
+    return int(given)
+
+
+def _part(given: str) -> float:
+    try:
+        part = float(given)
+    except ValueError:
+        part = 0
+    if not 0 < part < float("inf"):
+        raise argparse.ArgumentTypeError(f"{given}: must be a number greater than 0, such as 0.5 for half")
+    return part
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    parser.add_argument("--rounds", type=_rounds, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"just these, of {', '.join(NAMES)}")
     parser.add_argument("--growth", action="store_true", help="also how the cost grows (some ten minutes)")
     parser.add_argument(
@@ -167,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
         "PREFIX is put in front of models' names",
     )
     parser.add_argument("--no-nginx", dest="nginx", action="store_false", help="absolute figures only")
-    parser.add_argument("--scale", type=float, default=1.0, help="which part of each workload's requests (default: 1)")
+    parser.add_argument("--scale", type=_part, default=1.0, help="which part of each workload's requests (default: 1)")
     parser.add_argument("--out", type=Path, default=ROOT / ".benchmarks", metavar="DIR", help="default: .benchmarks")
     return parser
 
@@ -175,7 +192,9 @@ def parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     if not sys.platform.startswith("linux") or not shutil.which("taskset"):
         raise SystemExit("the bench reads /proc and needs taskset: it runs on Linux only")
+    # what was started must end, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("run.py: ended by a signal"))
     try:
         main(parser().parse_args())
-    except BenchError as error:
+    except (BenchError, OSError) as error:
         raise SystemExit(f"run.py: {error}") from None

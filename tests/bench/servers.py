@@ -114,6 +114,7 @@ def started(server: Server, backend: int) -> Iterator[Running]:
             "HOST_PORT": str(port),
             "LOG_LEVEL": "info",
             "ENABLE_CIRCUIT_BREAKER": "true",
+            "METRICS_PORT": "0",
         }
         ours = server == this_gateway()
         if ours:
