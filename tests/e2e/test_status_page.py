@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway.setup.client_settings import Choice, edit
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, respond, stream
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(120)]
@@ -180,19 +181,8 @@ async def test_settings_for_claude_code_are_copied(
     await text(page, "button", "Copied shell lines")
     lines = await page.evaluate("navigator.clipboard.readText()")
 
-    assert settings == {
-        "model": "Vendor/Model-1",
-        "alwaysThinkingEnabled": True,
-        "env": {
-            "ANTHROPIC_BASE_URL": origin,
-            "ANTHROPIC_AUTH_TOKEN": "your-backend-key",
-            "ANTHROPIC_DEFAULT_OPUS_MODEL": "Vendor/Model-1",
-            "ANTHROPIC_DEFAULT_SONNET_MODEL": "Vendor/Model-1",
-            "ANTHROPIC_DEFAULT_HAIKU_MODEL": "Vendor/Model-1",
-            "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "131072",
-            "API_TIMEOUT_MS": "6000000",
-        },
-    }
+    written = edit("", Choice(origin, "your-backend-key", "Vendor/Model-1", context=131_072))[0]
+    assert settings == json.loads(written)
     # a shell reads what was written
     shell = await asyncio.create_subprocess_exec(
         "sh",
