@@ -2,28 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from typing import Final, NamedTuple
 
+from gateway.commands.table import COMMANDS
 from gateway.settings import SettingsError
-
-
-class Command(NamedTuple):
-    """A command: its line in the help of `claude-gateway`, and the module that has `make_parser` and `run`."""
-
-    summary: str
-    module: str
-
-
-# a command's module is imported when it is asked for, and no other
-COMMANDS: Final = {
-    "serve": Command("this (also without a command)", "gateway.commands.serve"),
-    "health": Command("whether the gateway on this machine serves", "gateway.commands.health"),
-    "demo": Command("the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo"),
-    "setup": Command("point Claude Code at a gateway, or undo it", "gateway.commands.setup"),
-    "check": Command("what a backend can do for Claude Code, and what to do about the rest", "gateway.commands.check"),
-    "watch": Command("follow a running gateway in the terminal", "gateway.commands.watch"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "serve":
         parser.description += "\n\n" + _overview()
     try:
+        _refuse_unknown(name, given)
         code: int = command.run(vars(parser.parse_args(given)))
     except SettingsError as error:
         print(f"claude-gateway: {error}", file=sys.stderr)
@@ -47,3 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     return "\n".join(["commands:", *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())])
+
+
+def _refuse_unknown(name: str, given: Sequence[str]) -> None:
+    """Where no command was found, the first word must not look like one. Raises SettingsError."""
+    if name != "serve" or not given or given[0].startswith("-"):
+        return
+    near = get_close_matches(given[0], COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    raise SettingsError(f"there is no command {given[0][:40]!r}: {hint}")

@@ -101,6 +101,23 @@ async def test_an_unknown_flag_ends_the_start(start: Start) -> None:
     assert "unrecognized arguments: --bakend-url http://h" in err
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("serv", "did you mean serve?"),
+        ("http://127.0.0.1:8000", "there are serve, demo, setup,"),
+    ],
+)
+async def test_an_unknown_command_ends_the_start_with_those_that_there_are(
+    word: str, hint: str, start: Start
+) -> None:
+    async with start(word) as process:
+        code, out, err = await outcome(process)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(f"claude-gateway: there is no command '{word}': {hint}")
+
+
 async def test_a_port_that_is_taken_is_told_in_one_line(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
