@@ -21,6 +21,8 @@ _VALUES: Final = {
     "LEVEL": ("debug", "info", "warning", "error"),
     "FORMAT": ("auto", "console", "json"),
 }
+# an argument that may be anything; without a word for it, zsh completes no flags beside it
+_ANYTHING: Final = {"bash": "", "zsh": "{true}", "fish": ""}
 _PROFILES: Final = ("auto", *PROFILES)
 
 
@@ -59,6 +61,8 @@ def _parser(name: str, files: dict[str, str]) -> argparse.ArgumentParser:
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to see what there is
         if action.metavar == "FILE":
             action.complete = files  # type: ignore[attr-defined]  # where shtab looks for its mark
+        elif not action.option_strings and not action.choices:
+            action.complete = _ANYTHING  # type: ignore[attr-defined]  # as above
         elif action.dest == "backend_profile":
             action.choices = _PROFILES
         else:
