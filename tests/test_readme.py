@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
+from gateway.setup.client_settings import Choice, edit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,13 +32,13 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     assert found[1] == settings_table()
 
 
-def test_the_clients_settings_are_json_with_the_gateways_default_port() -> None:
+def test_the_clients_settings_are_those_that_setup_writes() -> None:
     block = re.search(r"```json\n(.*?)```", README, re.DOTALL)
 
     assert block is not None
-    client = json.loads(block[1])
-    assert client["env"]["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080"
-    assert client["env"]["ANTHROPIC_DEFAULT_HAIKU_MODEL"] == client["model"]
+    model, token = "zai-org/GLM-4.5-Air", "cpk_your_backend_key"
+    written, _ = edit("", Choice(url="http://127.0.0.1:8080", token=token, model=model, context=131072))
+    assert json.loads(block[1]) == json.loads(written)
 
 
 @pytest.mark.parametrize("document", ["README.md", "deploy/README.md", "tests/README.md"])
