@@ -1,12 +1,19 @@
 """Addresses to listen on: kept by one process, listened on by several."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.settings import SettingsError
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "another program, perhaps another gateway, listens there: end it, or set {port} to a free port",
+    errno.EACCES: "ports below 1024 need root's rights: set {port} to a higher one, such as 8080",
+    errno.EADDRNOTAVAIL: "this machine has no such address: set {host}=127.0.0.1, or 0.0.0.0 for all",
+}
 
 
 class Address(NamedTuple):
@@ -24,11 +31,17 @@ def address_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except socket.gaierror as error:
-        raise SettingsError(f"{address.host_setting}={address.host}: {error.strerror}") from None
+        raise SettingsError(
+            f"{address.host_setting}={address.host}: {error.strerror}: give an address of this machine, such as "
+            "127.0.0.1, or 0.0.0.0 for all"
+        ) from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         where = f"{address.host_setting}={address.host} {address.port_setting}={address.port}"
-        raise SettingsError(f"{where}: {reason}") from None
+        remedy = _REMEDIES.get(error.errno or 0, "set {host} or {port} to another").format(
+            host=address.host_setting, port=address.port_setting
+        )
+        raise SettingsError(f"{where}: {reason}: {remedy}") from None
 
 
 @contextlib.contextmanager

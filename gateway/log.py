@@ -10,6 +10,7 @@ import structlog
 
 # of the request that is being worked on, if it is traced: all its lines carry it
 TRACE_ID: Final = ContextVar("trace_id", default="")
+from gateway.console import BLOCKS
 
 
 def configure_logging(level: str, format_: str, *, stream: TextIO | None = None, cache: bool = True) -> None:
@@ -30,7 +31,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
     renderers: list[structlog.typing.Processor] = [
         structlog.processors.format_exc_info,
         *(
-            (_escape, structlog.dev.ConsoleRenderer(colors=stream.isatty()))
+            (_escape, _blocks(structlog.dev.ConsoleRenderer(colors=stream.isatty())))
             if console
             else (structlog.processors.JSONRenderer(serializer=_to_json),)
         ),
@@ -63,11 +64,27 @@ def _escape(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typi
     for name, value in line.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n\t" if name == "exception" else ""
-            line[name] = "".join(
-                character if character.isprintable() or character in kept else repr(character)[1:-1]
-                for character in value
-            )
+            line[name] = _printable(value, kept)
+        elif isinstance(value, list):
+            # names of models
+            line[name] = [item if not isinstance(item, str) else _printable(item) for item in value]
     return line
+
+
+def _printable(text: str, kept: str = "") -> str:
+    return "".join(
+        character if character.isprintable() or character in kept else repr(character)[1:-1] for character in text
+    )
+
+
+def _blocks(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """The lines of a start as its block has them, the others as they were."""
+
+    def render(logger: Any, method: str, line: structlog.typing.EventDict) -> Any:
+        block = BLOCKS.get(line["event"])
+        return block(line) if block else renderer(logger, method, line)
+
+    return render
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> str:

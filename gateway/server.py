@@ -13,7 +13,6 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway import __version__
 from gateway.addresses import Address, address_errors, url_of
 from gateway.anthropic.errors import ApiError
 from gateway.app import METRICS_URL, make_app
@@ -21,6 +20,7 @@ from gateway.log import configure_logging
 from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings
 from gateway.tracing import Tracing
+from gateway.startup import tell_listening, tell_models
 from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
 
@@ -42,8 +42,9 @@ async def serve(settings: Settings, tracing: Tracing | None = None) -> int:
 
     def tell(url: str) -> None:
         more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}
-        log.info("listening", url=url, backend=settings.backend_url.shown, version=__version__, **more)
+        tell_listening(settings, url, **more)
         report_listening(url, settings.backend_url.shown)
+        tell_models(settings, app[GATEWAY].catalogue)
 
     async def stopped() -> None:
         await wait_for_signal()

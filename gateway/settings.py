@@ -240,6 +240,7 @@ def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = froz
 def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:
     """The settings, from all three sources. Empty values count as not given. Raises SettingsError."""
     sources = ({name.upper(): value for name, value in flags.items()}, environment, read_dotenv(folder / ".env"))
+    sources = ({name.upper(): value for name, value in flags.items()}, environment, _read_dotenv(dotenv_file(folder)))
     values = {}
     for setting in fields(Settings):
         name = setting.name.upper()
@@ -263,14 +264,15 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
 def _refuse_open_door(settings: Settings) -> None:
     """A key of the operator's behind an address that others can reach. Raises SettingsError."""
     guarded = settings.gateway_api_keys or settings.gateway_api_keys_file or settings.allow_anyone
-    if settings.backend_api_key and not guarded and not _is_loopback(settings.host):
+    if settings.backend_api_key and not guarded and not is_loopback(settings.host):
         raise SettingsError(
             f"HOST={settings.host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
             "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if that is meant"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach, or is reached at, an address or a host name."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -284,6 +286,14 @@ def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | No
 def read_dotenv(path: Path) -> Mapping[str, str | None]:
     """The lines of a `.env`; none if there is no such file. Raises SettingsError."""
     if not path.is_file():
+def dotenv_file(folder: Path) -> Path | None:
+    """The file of settings in a folder, if there is one."""
+    path = folder / ".env"
+    return path if path.is_file() else None
+
+
+def _read_dotenv(path: Path | None) -> Mapping[str, str | None]:
+    if path is None:
         return {}
     # kept out of start-ups that have no such file
     from dotenv import dotenv_values

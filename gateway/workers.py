@@ -14,9 +14,6 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
-from gateway import __version__
 from gateway.addresses import Address, beside, reserved, url_of
 from gateway.app import MetricsPlace, make_app
 from gateway.log import configure_logging
@@ -24,16 +21,16 @@ from gateway.metrics_listener import metrics_address
 from gateway.server import run, serve_until
 from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings, SettingsError
+from gateway.startup import tell_listening, tell_models
 from gateway.supervisor import Place, Supervisor
 from gateway.tracing import Tracing
+from gateway.web.context import GATEWAY
 from gateway.web.counters import CounterTable
 from gateway.web.scoreboard import Row, Scoreboard
 
 _BALANCED: Final = sys.platform == "linux"
 # workers end themselves when their grace is over; one that does not is stuck
 _STUCK_SECONDS: Final = 5.0
-
-log = structlog.get_logger(__name__)
 
 
 def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
@@ -55,10 +52,10 @@ def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
             return run(_serve(settings, tracing, place, row, sockets, counted))
 
         def serving(pids: list[int]) -> None:
-            url, backend = url_of(sockets[0].getsockname()), settings.backend_url.shown
+            url = url_of(sockets[0].getsockname())
             more = {"metrics": url_of(counted.sockets[0].getsockname()) + "/metrics"} if counted else {}
-            log.info("listening", url=url, backend=backend, version=__version__, workers=pids, **more)
-            report_listening(url, backend)
+            tell_listening(settings, url, workers=pids, **more)
+            report_listening(url, settings.backend_url.shown)
 
         stop_seconds = settings.shutdown_delay_secs + settings.shutdown_grace_secs + _STUCK_SECONDS
         return Supervisor(
@@ -94,11 +91,20 @@ async def _serve(
     counted: _Counted | None,
 ) -> int:
     metrics = MetricsPlace(counted.table.row(place.number), _own(counted.sockets)) if counted else None
+    app = make_app(settings, row=row, metrics=metrics)
+
+    def tell(_: str) -> None:
+        place.report_serving()
+        # one speaks for all, once
+        if place.number == place.restarts == 0:
+            tell_models(settings, app[GATEWAY].catalogue)
+
     await serve_until(
         lambda: _told_to_stop(place),
         make_app(settings, row=row, metrics=metrics, tracing=tracing),
+        app,
         settings,
-        on_listening=lambda _: place.report_serving(),
+        on_listening=tell,
         sockets=_own(sockets),
     )
     return 0

@@ -100,7 +100,10 @@ async def test_a_port_that_is_taken_is_told_in_one_line(workers: str, start: Sta
             out, err = await process.communicate()
 
     assert (process.returncode, out) == (2, b"")
-    assert err.decode() == f"claude-gateway: METRICS_HOST=127.0.0.1 METRICS_PORT={port}: Address already in use\n"
+    assert err.decode() == (
+        f"claude-gateway: METRICS_HOST=127.0.0.1 METRICS_PORT={port}: Address already in use: "
+        "another program, perhaps another gateway, listens there: end it, or set METRICS_PORT to a free port\n"
+    )
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -24,7 +24,9 @@ TOP = {"gateway", "tests", "deploy", "Caddyfile", "README.md", "LICENSE", "CHANG
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
     """What a command prints; it must end well. It sees nothing of this project's environment."""
-    passed = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "COV"))}
+    passed = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "COV"))
+    }
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=passed | environment, capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
 from gateway.backend.breaker import Breaker, Permit
@@ -16,6 +17,7 @@ from gateway.backend.call import Call, refusal
 from gateway.backend.endpoint import Endpoint
 from gateway.backend.post import FAILURES, Attempt, Post, Response
 from gateway.backend.profiles import profile_for_host
+from gateway.backend.reach import speaks_tls, tls_trouble
 from gateway.backend.retry import RetryPolicy
 from gateway.backend.silence import SilenceWatch
 from gateway.backend.trace_context import UNTRACED, CallTrace, Trace
@@ -131,16 +133,45 @@ class Backend:
                 allow_redirects=False,
             ) as response:
                 body = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._unreachable(error, Attempt()) from None
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                raise self._unreachable(error, Attempt()) from None
+            text = (
+                f"the backend at {self.endpoint.models_shown} gave no model list within {_LIST_SECONDS:g} s: it may be "
+                "overloaded, or still be loading its model"
+            )
+            raise BackendFault(504, text) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._explained(error) from None
         if response.status == 404:
-            raise BackendFault(404, f"the backend has no model list at {self.endpoint.models_shown}", counts=False)
+            text = (
+                f"the backend has no model list at {self.endpoint.models_shown}: if requests fail, too, correct the "
+                "path of BACKEND_URL"
+            )
+            raise BackendFault(404, text, counts=False)
+        if "html" in response.content_type and response.status not in (401, 403):
+            text = (
+                f"a web page answers at {self.endpoint.models_shown} ({response.status}), not an API: correct the port "
+                "or the path of BACKEND_URL"
+            )
+            raise BackendFault(502, text, should_retry=False)
         if response.status != 200:
             raise fault_from_response(response.status, response.headers, body)
         try:
             return decode_models(body)
         except ValueError as error:
-            raise BackendFault(502, f"the backend's model list cannot be read: {error}") from None
+            text = (
+                f"the backend's model list at {self.endpoint.models_shown} cannot be read ({error}): check BACKEND_URL"
+            )
+            raise BackendFault(502, text) from None
+
+    async def _explained(self, error: BaseException) -> BackendFault:
+        """As `_unreachable`, with a look at what is there."""
+        reached = not isinstance(error, aiohttp.ClientConnectorError)
+        if reached and self.endpoint.chat.scheme == "http" and await speaks_tls(self.endpoint.chat):
+            text = f"the backend at {self.endpoint.shown} speaks TLS, not plain HTTP: begin BACKEND_URL with https://"
+            return BackendFault(502, text, taken=False, should_retry=False)
+        return self._unreachable(error, Attempt())
 
     def authorization(self, token: str) -> dict[str, str]:
         """The header that carries a client's token, or this gateway's key in its place; none without either."""
@@ -195,31 +226,56 @@ class Backend:
                     raise self._unreachable(error, attempt) from None
 
     def _unreachable(self, error: BaseException, attempt: Attempt) -> BackendFault:
-        """A failure to connect, or to get an answer, in words that say what to check."""
+        """A failure to connect, or to get an answer, in words that say what to do."""
         where, timeouts = self.endpoint.shown, self._timeouts
         if isinstance(error, aiohttp.ConnectionTimeoutError) and attempt.queued:
             return BackendFault(
                 529,
-                f"all {self._connections} connections to the backend (BACKEND_CONNECTIONS) are in use; try again",
+                f"all {self._connections} connections to the backend (BACKEND_CONNECTIONS) are in use: try again, or "
+                "allow more",
                 counts=False,
                 retry_after=max(1, int(timeouts.connect)),
             )
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            text = f"no connection to the backend at {where} within {timeouts.connect:g} s"
-            return BackendFault(504, text, taken=False)
-        if isinstance(error, TimeoutError) and attempt.stuck:
-            text = f"the backend at {where} took nothing of the request for {timeouts.send:g} s"
-            return BackendFault(504, text, taken=False)
         if isinstance(error, TimeoutError):
-            return BackendFault(504, f"the backend at {where} sent no answer within {timeouts.answer:g} s")
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
-            return BackendFault(502, f"no secure connection to the backend at {where}: {error}", should_retry=False)
+            return self._too_slow(error, attempt)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+            said, remedy, _ = tls_trouble(error)
+            text = f"no secure connection to the backend at {where}: {said}; {remedy}"
+            return BackendFault(502, text, taken=False, should_retry=False)
         if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
-            text = f"the backend's host {self.endpoint.host!r} cannot be found: check BACKEND_URL"
+            text = (
+                f"the backend's host {self.endpoint.host!r} cannot be found: check its spelling in BACKEND_URL, and "
+                "the network"
+            )
             return BackendFault(502, text, taken=False)
         if isinstance(error, aiohttp.ClientConnectorError):
             reason = os.strerror(error.errno) if error.errno else "connection failed"
-            text = f"no connection to the backend at {where} ({reason}): is it running?"
+            text = (
+                f"no connection to the backend at {where} ({reason}): is it running? Start it, or correct BACKEND_URL"
+            )
             return BackendFault(502, text, taken=False)
-        text = f"the backend at {where} closed the connection before it answered; try again"
+        if isinstance(error, HttpProcessingError | aiohttp.ClientResponseError):
+            text = f"what answers at {where} does not speak HTTP: correct the port in BACKEND_URL, or its https://"
+            return BackendFault(502, text, taken=attempt.written)
+        text = f"the backend at {where} closed the connection before it answered; try again, or look into its log"
         return BackendFault(502, text, taken=attempt.written)
+
+    def _too_slow(self, error: TimeoutError, attempt: Attempt) -> BackendFault:
+        where, timeouts = self.endpoint.shown, self._timeouts
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            text = (
+                f"no connection to the backend at {where} within {timeouts.connect:g} s (CONNECT_TIMEOUT_SECS): check "
+                "the address in BACKEND_URL, and firewalls"
+            )
+            return BackendFault(504, text, taken=False)
+        if attempt.stuck:
+            text = (
+                f"the backend at {where} took nothing of the request for {timeouts.send:g} s (SEND_TIMEOUT_SECS): it "
+                "may be overloaded; try again"
+            )
+            return BackendFault(504, text, taken=False)
+        text = (
+            f"the backend at {where} sent no answer within {timeouts.answer:g} s (BACKEND_TIMEOUT_SECS): it may be "
+            "overloaded; try again, or allow it more time"
+        )
+        return BackendFault(504, text)

@@ -21,10 +21,12 @@ class BreakerOpen(ApiError):
     """The backend is not asked: it failed too often just now. 529, with the seconds until it is tried again."""
 
     def __init__(self, seconds: float) -> None:
+        wait = max(1, min(60, -int(-seconds // 1)))
         super().__init__(
             529,
-            "the backend failed several times in a row and is left alone for a moment; try again shortly",
-            retry_after=max(1, min(60, -int(-seconds // 1))),
+            f"the backend failed several times in a row, and the circuit breaker leaves it alone: try again in "
+            f"{wait} s; `claude-gateway check` tells what is wrong with it",
+            retry_after=wait,
         )
 
 

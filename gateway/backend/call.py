@@ -102,7 +102,10 @@ class Call:
         try:
             data = await self._read()
         except TimeoutError:
-            text = f"the backend at {self._where} sent nothing for {self.patience:g} s"
+            text = (
+                f"the backend at {self._where} sent nothing for {self.patience:g} s: it may hang; try again, or look "
+                "into its log"
+            )
             raise BackendFault(504, text) from None
         except (aiohttp.ClientError, OSError):
             raise cut_short() from None
@@ -159,7 +162,10 @@ async def refusal(response: Response) -> BackendFault:
         # a query that was BACKEND_URL's comes back in it
         target = response.headers.get("location", "nowhere").partition("?")[0][:200]
         return BackendFault(
-            502, f"the backend redirects to {target}: set BACKEND_URL to that", counts=False, should_retry=False
+            502,
+            f"the backend redirects to {target}: set BACKEND_URL to where it leads",
+            counts=False,
+            should_retry=False,
         )
     body = bytearray()
     try:

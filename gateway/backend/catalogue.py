@@ -64,6 +64,9 @@ class Catalogue:
         self._lock = asyncio.Lock()
         self._fetched_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tell: Callable[[BackendFault | None], None] | None = None
+        # what became of the last fetch; at first, of none
+        self._outcome: list[BackendFault | None] = []
 
     @property
     def models(self) -> list[Model]:
@@ -87,6 +90,12 @@ class Catalogue:
     def start(self) -> None:
         """Fetch now and every minute, in the background."""
         self._run(self._keep_fresh())
+
+    def watch(self, tell: Callable[[BackendFault | None], None]) -> None:
+        """Tell what became of the last fetch, if there was one, and of each further one: None, or why it failed."""
+        self._tell = tell
+        for outcome in self._outcome:
+            tell(outcome)
 
     async def stop(self) -> None:
         """End the background work."""
@@ -169,6 +178,7 @@ class Catalogue:
                 self._set(await self._backend.models(token))
             except BackendFault as fault:
                 self._reached = self._reached or fault.status < 500
+                self._note(fault)
                 log.debug("model list not fetched", status=fault.status, reason=fault.message)
             finally:
                 # without a token a refusal says nothing about the next request, which has one
@@ -178,10 +188,14 @@ class Catalogue:
     def _set(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models}
         self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
-        if not self._loaded:
-            log.info("model list fetched", models=len(models))
         self._loaded = self._reached = True
         self._fetched_at = self._clock()
+        self._note(None)
+
+    def _note(self, outcome: BackendFault | None) -> None:
+        self._outcome = [outcome]
+        if self._tell is not None:
+            self._tell(outcome)
 
     def _unknown(self, name: str) -> ApiError:
         by_lower_case = self._by_lower_case
@@ -189,7 +203,11 @@ class Catalogue:
         ids = list(self._models)
         shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        return ApiError(404, f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}.")
+        return ApiError(
+            404,
+            f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}. Choose one, or "
+            "map the name with MODEL_MAP.",
+        )
 
 
 def alias(model_id: str) -> str | None:

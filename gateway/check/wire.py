@@ -1,6 +1,5 @@
 """Plain requests to the backend's host; what can go wrong on the way, in words: names, ports, TLS, other protocols."""
 
-import asyncio
 import re
 import socket
 import ssl
@@ -14,28 +13,15 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
+from gateway.backend.reach import PORTS, shake_hands, speaks_tls, tls_trouble
 from gateway.check.rows import Finding
 from gateway.openai.models import decode_models
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _DAY_SECONDS: Final = 86_400
 _SOON_DAYS: Final = 14
-_HANDSHAKE_SECONDS: Final = 3
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
-_PORTS: Final = "vLLM uses 8000, llama.cpp 8080, Ollama 11434, LM Studio 1234, SGLang 30000"
-
-# OpenSSL's verify codes (x509_vfy.h): what is wrong, what to do
-_OWN_CA: Final = "give the CA's certificate, or the certificate itself, to the gateway: SSL_CERT_FILE=/path/to/ca.pem"
-_CERTIFICATES: Final[Mapping[int, tuple[str, str]]] = {
-    9: ("the certificate is not valid yet", "check this machine's clock, and the certificate's dates"),
-    10: ("the certificate has expired", "renew it at the backend, or check this machine's clock"),
-    18: ("the certificate is signed by itself", _OWN_CA),
-    19: ("the certificate comes from an authority that is not known here", _OWN_CA),
-    20: ("the certificate comes from an authority that is not known here", _OWN_CA),
-    62: ("the certificate is for another host name", "use the name in it as BACKEND_URL's host"),
-    64: ("the certificate is not for this IP address", "use a host name that is in it in BACKEND_URL"),
-}
 
 
 class Reply(Struct, frozen=True):
@@ -125,21 +111,21 @@ class Wire:
             remedy = "check the address in BACKEND_URL, and firewalls between here and there"
         elif isinstance(error, TimeoutError):
             said = f"{where} takes the connection, and answers nothing within {self._total:g} s"
-            remedy = f"is it the right port, and has the server loaded its model? ({_PORTS})"
+            remedy = f"is it the right port, and has the server loaded its model? ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
             said = f"nothing listens at {where}"
-            remedy = f"start the server, or correct the port in BACKEND_URL ({_PORTS})"
+            remedy = f"start the server, or correct the port in BACKEND_URL ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionError):
             said = f"{where} takes the connection, and breaks off its TLS handshake"
-            remedy = f"correct the port in BACKEND_URL, or begin it with http:// ({_PORTS})"
+            remedy = f"correct the port in BACKEND_URL, or begin it with http:// ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError):
             said = f"no connection to {where}: {error.os_error.strerror or 'it cannot be reached'}"
             remedy = "check the address in BACKEND_URL, and the network"
-        elif url.scheme == "http" and await _speaks_tls(url):
+        elif url.scheme == "http" and await speaks_tls(url):
             said, remedy = f"{where} speaks TLS, not plain HTTP", "begin BACKEND_URL with https://"
         else:
             said = f"what listens at {where} does not speak HTTP"
-            remedy = f"correct the port in BACKEND_URL: it is another service's ({_PORTS})"
+            remedy = f"correct the port in BACKEND_URL: it is another service's ({PORTS})"
         if (
             isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             and url.scheme in getproxies()
@@ -149,36 +135,8 @@ class Wire:
 
 
 def _insecure(error: BaseException) -> Finding:
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        known = _CERTIFICATES.get(cause.verify_code)
-        said, remedy = known or (f"the certificate is refused: {cause.verify_message}", _OWN_CA)
-        return Finding("bad", said, remedy, {"verify_code": cause.verify_code})
-    reason = str(getattr(cause, "reason", None) or "the handshake failed").replace("_", " ").lower()
-    if "wrong version" in reason or "record layer" in reason:
-        return Finding("bad", "the port does not speak TLS", "begin BACKEND_URL with http://, or use the TLS port")
-    return Finding("bad", f"TLS fails: {reason}", "check that the port is the backend's TLS port")
-
-
-async def _speaks_tls(url: URL) -> bool:
-    """Whether a TLS handshake is answered. Nothing is sent inside it, so the certificate need not be right."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return await _shake_hands(url, context) is not None
-
-
-async def _shake_hands(url: URL, context: ssl.SSLContext) -> tuple[str, float | None] | None:
-    """The version of TLS, and the certificate's end in seconds since 1970 if it was checked; None if it fails."""
-    try:
-        async with asyncio.timeout(_HANDSHAKE_SECONDS):
-            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
-    except (OSError, TimeoutError):
-        return None
-    used = writer.get_extra_info("ssl_object")
-    ends = (used.getpeercert() or {}).get("notAfter")
-    writer.transport.abort()
-    return used.version() or "TLS", ssl.cert_time_to_seconds(ends) if ends else None
+    said, remedy, code = tls_trouble(error)
+    return Finding("bad", said, remedy, {} if code is None else {"verify_code": code})
 
 
 async def tls_finding(url: URL) -> Finding:
@@ -188,7 +146,7 @@ async def tls_finding(url: URL) -> Finding:
             return Finding("good", "not used, and not needed: the backend is on this machine")
         said = "plain HTTP: the key and all prompts can be read on the way"
         return Finding("partly", said, "use https:// in BACKEND_URL, unless the network between is yours alone")
-    version, ends = await _shake_hands(url, ssl.create_default_context()) or ("TLS", None)
+    version, ends = await shake_hands(url, ssl.create_default_context()) or ("TLS", None)
     if ends is None:
         return Finding("good", version, "", {"version": version})
     days = int((ends - time.time()) // _DAY_SECONDS)

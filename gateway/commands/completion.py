@@ -45,7 +45,7 @@ def run(options: dict[str, Any]) -> int:
     return 0
 
 
-def _whole_parser(files: dict[str, str]) -> argparse.ArgumentParser:
+def _whole_parser(files: dict[str, Any]) -> argparse.ArgumentParser:
     """All commands as parts of one: `serve`, whose flags need no command, with the others below it. `files` is shtab's
     mark of an argument that is a file.
     """
@@ -56,7 +56,7 @@ def _whole_parser(files: dict[str, str]) -> argparse.ArgumentParser:
     return whole
 
 
-def _parser(name: str, files: dict[str, str]) -> argparse.ArgumentParser:
+def _parser(name: str, files: dict[str, Any]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = import_module(COMMANDS[name].module).make_parser()
     for action in parser._actions:  # noqa: SLF001  # argparse has no other way to see what there is
         if action.metavar == "FILE":

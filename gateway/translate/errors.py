@@ -37,6 +37,17 @@ _NO_PATH: Final = re.compile(
 )
 _NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
 
+_WORDLESS: Final = "the backend answered {status} and does not say why: its log may tell"
+# what to do, where the backend's words tell only what happened
+_ADVICE: Final[Mapping[int, str]] = {
+    402: " (fill the account at the backend, or take another key)",
+    403: " (the key may not do this at the backend: take another key or model)",
+    408: " (the backend took too long: try again)",
+    413: " (the backend takes no request of this size: send less, or raise its own limit)",
+    429: " (a limit of the backend's, for this key: wait, or ask for less at a time)",
+    529: " (the backend has no room at the moment: try again)",
+}
+
 # inside an answer, an error's code may be a status; else its type or code in words stands for one
 _STATUS: Final = re.compile("[45][0-9][0-9]")
 _STATUS_OF_WORD: Final[Mapping[str, int]] = {
@@ -104,7 +115,8 @@ def cut_short() -> BackendFault:
 
 def malformed(excerpt: str) -> BackendFault:
     """The backend sent something that is no chat completion."""
-    return BackendFault(502, f"the backend sent something that is no chat completion: {excerpt}", said=excerpt)
+    text = f"the backend sent something that is no chat completion: {excerpt} (check BACKEND_URL and its log)"
+    return BackendFault(502, text, said=excerpt)
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
@@ -121,13 +133,16 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     """The status that the client gets, by the backend's status and words."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
         return BackendFault(400, overflow, counts=False, said=error.message)
-    message = f"backend: {error.message}" if error.message != "no message" else f"the backend answered {status}"
+    message = f"backend: {error.message}" if error.message != "no message" else _WORDLESS.format(status=status)
     if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
         # waiting does not fill an account
+        message += " (fill the account at the backend, or take another key)"
         return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
     if status == 404 and _NO_PATH.fullmatch(error.message):
         # with a 404, Claude Code would blame the model's name
-        message = "the backend has nothing at this path (404): check BACKEND_URL"
+        message = (
+            "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
+        )
         return BackendFault(502, message, counts=False, should_retry=False)
     counts = status >= 500 or status == 408
     if status == 500 and _CLIENT_FAULT.search(error.message):
@@ -137,9 +152,10 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     elif status == 503 or ((status == 429 or status >= 500) and _CAPACITY.search(error.message)):
         status = 529
     elif status == 401:
-        message += " (the backend refused the client's token)"
+        message += " (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)"
     elif status < 500 and status not in _PASSED:
         status = 400
+    message += _ADVICE.get(status, "")
     if wait is not None:
         wait = min(wait, _LONGEST_RETRY_AFTER)
     return BackendFault(status, message, counts=counts, said=error.message, retry_after=wait)

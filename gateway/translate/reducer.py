@@ -154,7 +154,7 @@ class Reducer:
     def _take_finish_reason(self, reason: str) -> None:
         """Keep the last reason, except that a plain one does not undo one that tells of a limit or a refusal."""
         if reason in _FAULTS:
-            raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}")
+            raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}: try again")
         if self._finish_reason not in _STOP_REASONS:
             self._finish_reason = reason
 

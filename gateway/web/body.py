@@ -74,7 +74,9 @@ async def read_body(request: web.Request) -> bytes:
             "or start the gateway with a larger REQUEST_TIMEOUT_SECS",
         ) from None
     except web.RequestPayloadError:
-        raise InvalidRequest("the request body broke off or is not framed as HTTP asks for") from None
+        raise InvalidRequest(
+            "the request body broke off, or is not framed as HTTP asks for: send it again, whole"
+        ) from None
 
 
 async def leave_expectation(request: web.Request) -> None:
@@ -115,14 +117,16 @@ async def _unpacked(packed: AsyncIterator[bytes], coding: str) -> AsyncIterator[
             try:
                 piece = unpacker.decompress(rest, _PIECE_BYTES)
             except zlib.error:
-                raise InvalidRequest(f"the request body is not valid {coding}, as Content-Encoding says") from None
+                raise InvalidRequest(
+                    f"the request body is not valid {coding}, as Content-Encoding says: pack it again, or not"
+                ) from None
             if unpacker.unused_data:
-                raise InvalidRequest(f"the request body goes on after the end of its {coding} data")
+                raise InvalidRequest(f"the request body goes on after the end of its {coding} data: send that alone")
             rest, full = unpacker.unconsumed_tail, len(piece) == _PIECE_BYTES
             yield piece
             await asyncio.sleep(0)
     if unpacker is not None and not unpacker.eof:
-        raise InvalidRequest(f"the request body ends in the middle of its {coding} data")
+        raise InvalidRequest(f"the request body ends in the middle of its {coding} data: send it again, whole")
 
 
 def _too_large(limits: BodyLimits) -> ApiError:

@@ -52,7 +52,9 @@ def as_api_error(request: web.Request, error: BaseException) -> ApiError:
         return _from_http(request, error)
     request_id = request[EXCHANGE].request_id
     log.error("internal error", request_id=request_id, exc_info=error)
-    return ApiError(500, f"the gateway failed on this request; its log tells more under {request_id}")
+    return ApiError(
+        500, f"the gateway failed on this request, by its own fault: try again; its log tells more under {request_id}"
+    )
 
 
 def record(exchange: Exchange, error: ApiError) -> None:

@@ -43,7 +43,10 @@ class InFlight:
         """Inside, a request is one of them. Raises ApiError 529, or 429 by the client's own limits."""
         if self.count + self.others() >= self._most:
             raise ApiError(
-                529, f"this gateway is giving {self._most} answers (MAX_STREAMS) already; try again", retry_after=2
+                529,
+                f"this gateway is giving {self._most} answers already, all that MAX_STREAMS allows: try again in a "
+                "moment",
+                retry_after=2,
             )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a handler runs in one

@@ -101,7 +101,10 @@ class Holder:
         """Count a request for a message while it runs. Raises ApiError 429."""
         if self.key.streams is not None and self._streams >= self.key.streams:
             raise ApiError(
-                429, f"this key may have {self.key.streams} answers at a time; wait for one to end", retry_after=1
+                429,
+                f"this key may have {self.key.streams} answers at a time: wait for one to end, or ask the operator "
+                "for more streams",
+                retry_after=1,
             )
         self._take()
         self._streams += 1
@@ -120,7 +123,11 @@ class Holder:
         self._counted_at = now
         if self._allowance < 1:
             wait = math.ceil((1 - self._allowance) / per_second)
-            raise ApiError(429, f"this key may send {self.key.requests} requests a minute", retry_after=wait)
+            raise ApiError(
+                429,
+                f"this key may send {self.key.requests} requests a minute: wait {wait} s, or ask the operator for more",
+                retry_after=wait,
+            )
         self._allowance -= 1
 
 

@@ -88,7 +88,10 @@ async def test_no_answer_in_time_counts(scripted: ScriptedBackend, impatient: Ba
 
     fault = await fault_of(impatient)
 
-    assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent no answer within 0.1 s")
+    assert (fault.status, fault.message) == (
+        504,
+        f"the backend at {where(scripted)} sent no answer within 0.1 s (BACKEND_TIMEOUT_SECS): it may be overloaded; try again, or allow it more time",
+    )
     assert impatient.breaker.failures == 1
 
 
@@ -97,7 +100,10 @@ async def test_silence_within_an_answer_counts(scripted: ScriptedBackend, impati
 
     fault = await fault_of(impatient)
 
-    assert (fault.status, fault.message) == (504, f"the backend at {where(scripted)} sent nothing for 0.1 s")
+    assert (fault.status, fault.message) == (
+        504,
+        f"the backend at {where(scripted)} sent nothing for 0.1 s: it may hang; try again, or look into its log",
+    )
     assert impatient.breaker.failures == 1
     await asyncio.wait_for(scripted.client_left.wait(), 2)
 
@@ -121,7 +127,7 @@ async def test_a_connection_that_closes_without_an_answer_counts(scripted: Scrip
     fault = await fault_of(backend)
 
     assert (fault.status, fault.should_retry) == (502, True)
-    assert fault.message.endswith("closed the connection before it answered; try again")
+    assert fault.message.endswith("closed the connection before it answered; try again, or look into its log")
     assert backend.breaker.failures == 1
 
 
@@ -204,7 +210,7 @@ async def test_a_redirect_is_not_followed(scripted: ScriptedBackend, backend: Ba
 
     fault = await fault_of(backend)
 
-    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to that"
+    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to where it leads"
     assert (fault.status, fault.should_retry) == (502, False)
     assert len(scripted.requests) == 1
 
@@ -234,7 +240,9 @@ async def test_an_error_body_that_breaks_off_tells_what_came(scripted: ScriptedB
 async def test_a_host_that_does_not_exist_says_so() -> None:
     backend = backend_at("http://backend.invalid:8000")
 
-    with pytest.raises(BackendFault, match=r"the backend's host 'backend\.invalid' cannot be found: check BACKEND_URL"):
+    with pytest.raises(
+        BackendFault, match=r"the backend's host 'backend\.invalid' cannot be found: check its spelling in BACKEND_URL"
+    ):
         await call(backend)
     await backend.close()
 
@@ -292,7 +300,7 @@ async def test_models_without_a_token_send_none(scripted: ScriptedBackend, backe
 async def test_a_list_that_is_none_is_a_fault(scripted: ScriptedBackend, backend: Backend) -> None:
     scripted.models = b"<html>"
 
-    with pytest.raises(BackendFault, match="model list cannot be read"):
+    with pytest.raises(BackendFault, match=r"model list at \S+ cannot be read \(.*\): check BACKEND_URL"):
         await backend.models(None)
 
 
@@ -318,7 +326,9 @@ async def test_a_backend_that_takes_no_request_is_given_up() -> None:
     server.close()
 
     assert (fault.value.status, fault.value.taken) == (504, False)
-    assert fault.value.message.endswith("took nothing of the request for 0.1 s")
+    assert fault.value.message.endswith(
+        "took nothing of the request for 0.1 s (SEND_TIMEOUT_SECS): it may be overloaded; try again"
+    )
 
 
 async def test_a_call_waits_for_a_free_connection_only_so_long(scripted: ScriptedBackend) -> None:
@@ -331,7 +341,9 @@ async def test_a_call_waits_for_a_free_connection_only_so_long(scripted: Scripte
     await backend.close()
 
     assert (fault.status, fault.counts, fault.retry_after) == (529, False, 1)
-    assert fault.message == "all 1 connections to the backend (BACKEND_CONNECTIONS) are in use; try again"
+    assert (
+        fault.message == "all 1 connections to the backend (BACKEND_CONNECTIONS) are in use: try again, or allow more"
+    )
 
 
 async def test_the_gateways_own_key_goes_out_in_place_of_the_clients(scripted: ScriptedBackend) -> None:
@@ -382,7 +394,7 @@ async def test_a_backend_that_is_not_there_is_tried_only_so_often() -> None:
     fault = await fault_of(backend)
     await backend.close()
 
-    assert fault.message.endswith("(Connection refused): is it running?")
+    assert fault.message.endswith("(Connection refused): is it running? Start it, or correct BACKEND_URL")
     assert backend.breaker.failures == 2
 
 

@@ -78,14 +78,16 @@ async def test_an_unknown_name_is_told_the_nearest_and_the_available(
     assert (error.value.status, error.value.type, error.value.should_retry) == (404, "not_found_error", False)
     assert error.value.message == (
         "model: 'glm-4.5-air' is not served by this backend. Did you mean zai-org/GLM-4.5-Air? "
-        "Available: zai-org/GLM-4.5-Air, qwen/qwen3."
+        "Available: zai-org/GLM-4.5-Air, qwen/qwen3. Choose one, or map the name with MODEL_MAP."
     )
 
 
 async def test_a_long_list_is_cut(scripted: ScriptedBackend, catalogue: Catalogue) -> None:
     serve(scripted, *[f"m{number}" for number in range(25)])
 
-    with pytest.raises(ApiError, match=r"Available: m0, .*, m19 and 5 more\.$"):
+    with pytest.raises(
+        ApiError, match=r"Available: m0, .*, m19 and 5 more\. Choose one, or map the name with MODEL_MAP\.$"
+    ):
         await catalogue.resolve("something else", "key")
 
 

@@ -159,7 +159,9 @@ async def test_a_backend_that_hangs_is_left_after_a_while(scripted: ScriptedBack
     assert checked.row("reachable")["mark"] == "good"
     assert checked.row("whole")["mark"] == "bad"
     assert checked.row("whole")["said"].startswith("the backend at ")
-    assert checked.row("whole")["said"].endswith("sent no answer within 0.1 s")
+    assert checked.row("whole")["said"].endswith(
+        "sent no answer within 0.1 s (BACKEND_TIMEOUT_SECS): it may be overloaded; try again, or allow it more time"
+    )
     assert checked.row("streaming")["mark"] == "skipped"
     never.set()
 

@@ -191,7 +191,13 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             "backend: It broke",
             id="huge code",
         ),
-        pytest.param({"error": True}, 500, "api_error", "the backend answered 500", id="no words"),
+        pytest.param(
+            {"error": True},
+            500,
+            "api_error",
+            "the backend answered 500 and does not say why: its log may tell",
+            id="no words",
+        ),
         pytest.param({"detail": "Invalid token"}, 500, "api_error", "backend: Invalid token", id="fastapi"),
         pytest.param(
             {
@@ -435,13 +441,28 @@ def test_a_whole_message_without_a_finish_reason_is_whole_if_it_says_something(t
             b'{"choices":[]}', 502, "the backend's answer broke off before its end; try again", id="no choice"
         ),
         pytest.param(b"{}", 502, "the backend's answer broke off before its end; try again", id="empty object"),
-        pytest.param(b"", 502, "the backend sent something that is no chat completion: ''", id="nothing"),
-        pytest.param(b"<html>", 502, "the backend sent something that is no chat completion: '<html>'", id="a page"),
-        pytest.param(b"[1]", 502, "the backend sent something that is no chat completion: '[1]'", id="a list"),
+        pytest.param(
+            b"",
+            502,
+            "the backend sent something that is no chat completion: '' (check BACKEND_URL and its log)",
+            id="nothing",
+        ),
+        pytest.param(
+            b"<html>",
+            502,
+            "the backend sent something that is no chat completion: '<html>' (check BACKEND_URL and its log)",
+            id="a page",
+        ),
+        pytest.param(
+            b"[1]",
+            502,
+            "the backend sent something that is no chat completion: '[1]' (check BACKEND_URL and its log)",
+            id="a list",
+        ),
         pytest.param(
             b'{"choices":[{"message":{"content":' + b"[" * 700 + b"]" * 700 + b"}}]}",
             502,
-            "the backend sent something that is no chat completion: maximum recursion depth exceeded",
+            "the backend sent something that is no chat completion: maximum recursion depth exceeded (check BACKEND_URL and its log)",
             id="deep",
         ),
     ],

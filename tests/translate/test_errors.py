@@ -33,19 +33,31 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
         pytest.param(
             401,
             said("Incorrect API key provided: sk-x.", type="invalid_request_error", code="invalid_api_key"),
-            (401, "authentication_error", "Incorrect API key provided: sk-x. (the backend refused the client's token)"),
+            (
+                401,
+                "authentication_error",
+                "Incorrect API key provided: sk-x. (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
             id="openai: wrong key",
         ),
         pytest.param(
             401,
             {"detail": "Invalid token"},
-            (401, "authentication_error", "Invalid token (the backend refused the client's token)"),
+            (
+                401,
+                "authentication_error",
+                "Invalid token (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
             id="chutes: wrong key",
         ),
         pytest.param(
             401,
             {"error": "Unauthorized"},
-            (401, "authentication_error", "Unauthorized (the backend refused the client's token)"),
+            (
+                401,
+                "authentication_error",
+                "Unauthorized (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
             id="vllm: wrong key",
         ),
         pytest.param(
@@ -237,7 +249,7 @@ def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]
 
 @pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
 def test_an_error_without_words_names_its_status(body: bytes) -> None:
-    assert fault(502, body).message == "the backend answered 502"
+    assert fault(502, body).message == "the backend answered 502 and does not say why: its log may tell"
 
 
 def test_the_backends_own_words_are_told_apart() -> None:
@@ -326,7 +338,7 @@ def test_faults_of_our_own_making() -> None:
     found = malformed("'x'")
     assert (found.status, found.message, found.quotes) == (
         502,
-        "the backend sent something that is no chat completion: 'x'",
+        "the backend sent something that is no chat completion: 'x' (check BACKEND_URL and its log)",
         True,
     )
 
@@ -347,7 +359,10 @@ def test_faults_of_our_own_making() -> None:
 def test_a_path_that_the_backend_does_not_have_is_a_wrong_setting(body: bytes) -> None:
     found = fault_from_response(404, {}, body)
     assert found.status == 502  # at a 404, Claude Code tells its user to pick another model
-    assert found.message == "the backend has nothing at this path (404): check BACKEND_URL"
+    assert (
+        found.message
+        == "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
+    )
     assert (found.counts, found.should_retry) == (False, False)
 
 

@@ -306,7 +306,10 @@ def test_a_recorded_error(name: str) -> None:
     found = fault_from_response(answer.status, answer.headers, answer.body)
     if name in NO_PATH:
         assert (found.status, found.should_retry, found.counts) == (502, False, False)
-        assert found.message == "the backend has nothing at this path (404): check BACKEND_URL"
+        assert (
+            found.message
+            == "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
+        )
         return
     assert found.message.startswith(("backend: ", "prompt is too long: "))
     assert found.should_retry == found.counts == (found.status >= 500)
@@ -359,13 +362,13 @@ def test_a_recorded_error(name: str) -> None:
             f"{VLLM}no-parsers-api-key/badkey_text_stream",
             401,
             "authentication_error",
-            "backend: Unauthorized (the backend refused the client's token)",
+            "backend: Unauthorized (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
         ),
         pytest.param(
             f"{LLAMA}special/auth_wrong",
             401,
             "authentication_error",
-            "backend: Invalid API Key (the backend refused the client's token)",
+            "backend: Invalid API Key (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
         ),
         pytest.param(
             f"{VLLM}special/after_engine_death",

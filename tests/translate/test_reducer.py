@@ -302,7 +302,7 @@ def test_a_finish_reason_that_tells_of_a_failure_is_a_fault(finish: str, behind:
     assert outcome.events == unfinished(text(0, "Hi", "!"))
     assert outcome.fault is not None
     assert (outcome.fault.status, outcome.fault.type, outcome.fault.counts) == (502, "api_error", True)
-    assert outcome.fault.message == f"the backend ended its answer with finish_reason '{finish}'"
+    assert outcome.fault.message == f"the backend ended its answer with finish_reason '{finish}': try again"
 
 
 @pytest.mark.parametrize(

@@ -147,18 +147,26 @@ async def test_a_body_that_unpacks_to_too_much_is_refused(bomb: bytes, connect: 
 
 
 UNPACKABLE: dict[str, tuple[str, bytes, str]] = {
-    "no gzip": ("gzip", BODY, "the request body is not valid gzip, as Content-Encoding says"),
-    "no deflate": ("deflate", b"xx", "the request body is not valid deflate, as Content-Encoding says"),
+    "no gzip": ("gzip", BODY, "the request body is not valid gzip, as Content-Encoding says: pack it again, or not"),
+    "no deflate": (
+        "deflate",
+        b"xx",
+        "the request body is not valid deflate, as Content-Encoding says: pack it again, or not",
+    ),
     "a checksum that is wrong": (
         "gzip",
         gzip.compress(BODY)[:-8] + b"12345678",
-        "the request body is not valid gzip, as Content-Encoding says",
+        "the request body is not valid gzip, as Content-Encoding says: pack it again, or not",
     ),
-    "cut": ("gzip", gzip.compress(BODY)[:-9], "the request body ends in the middle of its gzip data"),
+    "cut": (
+        "gzip",
+        gzip.compress(BODY)[:-9],
+        "the request body ends in the middle of its gzip data: send it again, whole",
+    ),
     "more behind the end": (
         "gzip",
         gzip.compress(BODY) + b"{}",
-        "the request body goes on after the end of its gzip data",
+        "the request body goes on after the end of its gzip data: send that alone",
     ),
     "packed nothing": ("gzip", gzip.compress(b""), "the request body is empty"),
     "no body": ("gzip", b"", "the request body is empty"),
@@ -231,7 +239,7 @@ async def test_a_body_that_stops_being_http_is_a_400_at_once(connect: Connect) -
     assert (status, headers["connection"]) == (400, "close")
     assert answer["error"] == {
         "type": "invalid_request_error",
-        "message": "the request body broke off or is not framed as HTTP asks for",
+        "message": "the request body broke off, or is not framed as HTTP asks for: send it again, whole",
     }
     assert await connection.reader.read() == b""
 

@@ -36,7 +36,7 @@ async def test_more_answers_than_may_be_are_told_to_come_back(
     assert (refused.status, refused.headers["retry-after"]) == (529, "2")
     assert (await refused.json())["error"] == {
         "type": "overloaded_error",
-        "message": "this gateway is giving 1 answers (MAX_STREAMS) already; try again",
+        "message": "this gateway is giving 1 answers already, all that MAX_STREAMS allows: try again in a moment",
     }
     assert counted.status == 200
     assert events(await after.read())[-1][0] == "message_stop"

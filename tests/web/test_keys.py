@@ -164,7 +164,7 @@ def test_requests_are_granted_evenly_over_the_minute() -> None:
             pass
     error = refusal(alice)
     assert (error.status, error.retry_after) == (429, 10)
-    assert error.message == "this key may send 6 requests a minute"
+    assert error.message == "this key may send 6 requests a minute: wait 10 s, or ask the operator for more"
     clock.now = 10.0
     with alice.request():
         pass
@@ -186,6 +186,9 @@ def test_streams_at_a_time() -> None:
     alice = holder(streams=2)
     with alice.request(), alice.request():
         error = refusal(alice)
-        assert (error.status, error.message) == (429, "this key may have 2 answers at a time; wait for one to end")
+        assert (error.status, error.message) == (
+            429,
+            "this key may have 2 answers at a time: wait for one to end, or ask the operator for more streams",
+        )
     with alice.request():
         pass

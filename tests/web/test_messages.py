@@ -332,7 +332,7 @@ async def test_a_backend_that_is_not_there_says_what_to_check(
     assert error["type"] == "api_error"
     assert error["message"] == (
         f"no connection to the backend at http://127.0.0.1:{unused_tcp_port}/v1/chat/completions "
-        "(Connection refused): is it running?"
+        "(Connection refused): is it running? Start it, or correct BACKEND_URL"
     )
 
 
@@ -347,7 +347,9 @@ async def test_a_silent_backend_times_out(
     response = await gateway.post("/v1/messages", json=ask(stream=streaming), headers=TOKEN)
 
     assert response.status == 504
-    assert (await response.json())["error"]["message"].endswith("sent no answer within 0.1 s")
+    assert (await response.json())["error"]["message"].endswith(
+        "sent no answer within 0.1 s (BACKEND_TIMEOUT_SECS): it may be overloaded; try again, or allow it more time"
+    )
     await scripted.client_left.wait()
 
 
@@ -640,7 +642,8 @@ async def test_an_unknown_model_is_a_404_that_names_what_there_is(embedded: str,
     assert (await response.json())["error"] == {
         "type": "not_found_error",
         "message": (
-            "model: 'demos' is not served by this backend. Did you mean demo? Available: demo, zai-org/GLM-4.5-Air."
+            "model: 'demos' is not served by this backend. Did you mean demo? Available: demo, zai-org/GLM-4.5-Air. "
+            "Choose one, or map the name with MODEL_MAP."
         ),
     }
 
@@ -688,7 +691,9 @@ async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
     assert response.status == 500
     error = (await response.json())["error"]
     assert error["type"] == "api_error"
-    assert error["message"].startswith("the gateway failed on this request; its log tells more under req_")
+    assert error["message"].startswith(
+        "the gateway failed on this request, by its own fault: try again; its log tells more under req_"
+    )
 
 
 async def test_an_answer_that_is_complete_outlives_the_cut_of_its_connection(
