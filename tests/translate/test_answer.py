@@ -163,18 +163,22 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             {"error": {"message": "Slow down", "code": "429"}},
             429,
             "rate_limit_error",
-            "backend: Slow down",
+            "backend: Slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
             id="code in text",
         ),
         pytest.param(
             {"error": {"message": "Slow down", "code": "rate_limit_exceeded"}},
             429,
             "rate_limit_error",
-            "backend: Slow down",
+            "backend: Slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
             id="code in words",
         ),
         pytest.param(
-            {"error": OVERLOADED}, 529, "overloaded_error", "backend: Overloaded, come back", id="type in words"
+            {"error": OVERLOADED},
+            529,
+            "overloaded_error",
+            "backend: Overloaded, come back (the backend has no room at the moment: try again)",
+            id="type in words",
         ),
         pytest.param({"error": "It broke"}, 500, "api_error", "backend: It broke", id="a string"),
         pytest.param(
@@ -223,7 +227,7 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             },
             529,
             "overloaded_error",
-            "backend: Provider returned error: temporarily rate-limited upstream",
+            "backend: Provider returned error: temporarily rate-limited upstream (the backend has no room at the moment: try again)",
             id="no capacity",
         ),
         pytest.param(

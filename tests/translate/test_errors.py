@@ -63,20 +63,41 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
         pytest.param(
             402,
             said("Insufficient credits", code=402),
-            (402, "billing_error", "Insufficient credits"),
+            (402, "billing_error", "Insufficient credits (fill the account at the backend, or take another key)"),
             id="openrouter: no credit",
         ),
         pytest.param(
-            402, said("Insufficient Balance"), (402, "billing_error", "Insufficient Balance"), id="deepseek: no credit"
+            402,
+            said("Insufficient Balance"),
+            (402, "billing_error", "Insufficient Balance (fill the account at the backend, or take another key)"),
+            id="deepseek: no credit",
         ),
-        pytest.param(402, said("Payment Required"), (402, "billing_error", "Payment Required"), id="payment required"),
+        pytest.param(
+            402,
+            said("Payment Required"),
+            (402, "billing_error", "Payment Required (fill the account at the backend, or take another key)"),
+            id="payment required",
+        ),
         pytest.param(
             429,
             said("You exceeded your current quota.", type="insufficient_quota", code="insufficient_quota"),
-            (429, "rate_limit_error", "You exceeded your current quota."),
+            (
+                429,
+                "rate_limit_error",
+                "You exceeded your current quota. (fill the account at the backend, or take another key)",
+            ),
             id="openai: no quota",
         ),
-        pytest.param(403, said("Not allowed here"), (403, "permission_error", "Not allowed here"), id="forbidden"),
+        pytest.param(
+            403,
+            said("Not allowed here"),
+            (
+                403,
+                "permission_error",
+                "Not allowed here (the key may not do this at the backend: take another key or model)",
+            ),
+            id="forbidden",
+        ),
         pytest.param(
             404,
             said("The model `x` does not exist or you do not have access to it.", code="model_not_found"),
@@ -132,7 +153,16 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             id="a word of capacity in a bad request",
         ),
         pytest.param(409, said("Conflict"), (409, "conflict_error", "Conflict"), id="conflict"),
-        pytest.param(413, said("Body too large"), (413, "request_too_large", "Body too large"), id="too large"),
+        pytest.param(
+            413,
+            said("Body too large"),
+            (
+                413,
+                "request_too_large",
+                "Body too large (the backend takes no request of this size: send less, or raise its own limit)",
+            ),
+            id="too large",
+        ),
         pytest.param(418, said("Teapot"), (400, "invalid_request_error", "Teapot"), id="another client error"),
         pytest.param(
             500,
@@ -171,25 +201,42 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        pytest.param(408, said("Too slow"), (408, "timeout_error", "Too slow"), id="T91 timeout"),
+        pytest.param(
+            408,
+            said("Too slow"),
+            (408, "timeout_error", "Too slow (the backend took too long: try again)"),
+            id="T91 timeout",
+        ),
         pytest.param(
             429,
             said(
                 "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute", code="rate_limit_exceeded"
             ),
-            (429, "rate_limit_error", "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute"),
+            (
+                429,
+                "rate_limit_error",
+                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute (a limit of the backend's, for this key: wait, or ask for less at a time)",
+            ),
             id="T16 rate limit",
         ),
         pytest.param(
             429,
             {"detail": "No infrastructure available to serve request"},
-            (529, "overloaded_error", "No infrastructure available to serve request"),
+            (
+                529,
+                "overloaded_error",
+                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+            ),
             id="chutes: no capacity",
         ),
         pytest.param(
             500,
             {"detail": "No infrastructure available to serve request"},
-            (529, "overloaded_error", "No infrastructure available to serve request"),
+            (
+                529,
+                "overloaded_error",
+                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+            ),
             id="chutes: no capacity, another status",
         ),
         pytest.param(
@@ -199,13 +246,17 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
                 code=429,
                 metadata={"raw": '{"error":"x is temporarily rate-limited upstream"}'},
             ),
-            (529, "overloaded_error", "Provider returned error: x is temporarily rate-limited upstream"),
+            (
+                529,
+                "overloaded_error",
+                "Provider returned error: x is temporarily rate-limited upstream (the backend has no room at the moment: try again)",
+            ),
             id="openrouter: no capacity",
         ),
         pytest.param(
             503,
             said("Loading model", type="unavailable_error", code=503),
-            (529, "overloaded_error", "Loading model"),
+            (529, "overloaded_error", "Loading model (the backend has no room at the moment: try again)"),
             id="llama.cpp: loading",
         ),
         pytest.param(
@@ -229,14 +280,23 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
         pytest.param(
             503,
             said("model 'x' not found on any worker"),
-            (529, "overloaded_error", "model 'x' not found on any worker"),
+            (
+                529,
+                "overloaded_error",
+                "model 'x' not found on any worker (the backend has no room at the moment: try again)",
+            ),
             id="a model that is not there yet",
         ),
         pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="T91 bad gateway"),
         pytest.param(
             504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="T91 gateway timeout"
         ),
-        pytest.param(529, said("Overloaded"), (529, "overloaded_error", "Overloaded"), id="overloaded"),
+        pytest.param(
+            529,
+            said("Overloaded"),
+            (529, "overloaded_error", "Overloaded (the backend has no room at the moment: try again)"),
+            id="overloaded",
+        ),
     ],
 )
 def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]) -> None:

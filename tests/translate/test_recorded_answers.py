@@ -345,7 +345,12 @@ def test_a_recorded_error(name: str) -> None:
             "invalid_request_error",
             'backend: Failed to parse messages: Missing \'role\' in message: {"content":"x"}',
         ),
-        pytest.param(f"{LLAMA}special/loading_chat", 529, "overloaded_error", "backend: Loading model"),
+        pytest.param(
+            f"{LLAMA}special/loading_chat",
+            529,
+            "overloaded_error",
+            "backend: Loading model (the backend has no room at the moment: try again)",
+        ),
         pytest.param(
             f"{LLAMA}router-mode/err_unknown_model_stream",
             404,

@@ -133,7 +133,7 @@ async def test_an_error_says_what_happened_why_and_what_to_do(
 
     if text is None:
         text = (
-            "the backend sent something that is no chat completion : '<html>hello</html>' (check BACKEND_URL and its "
+            "the backend sent something that is no chat completion: '<html>hello</html>' (check BACKEND_URL and its "
             "log)"
         )
     assert (response.status, error["message"]) == (status, text.replace("{url}", scripted.url))

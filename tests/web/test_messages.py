@@ -201,7 +201,10 @@ async def test_an_error_status_goes_through_with_its_words(
     assert response.headers["x-should-retry"] == "true"
     assert await response.json() == {
         "type": "error",
-        "error": {"type": "rate_limit_error", "message": "backend: slow down"},
+        "error": {
+            "type": "rate_limit_error",
+            "message": "backend: slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
+        },
         "request_id": response.headers["request-id"],
     }
 
@@ -216,7 +219,10 @@ async def test_an_error_in_the_stream_before_any_content_still_gets_a_status(
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
 
     assert response.status == 529
-    assert (await response.json())["error"] == {"type": "overloaded_error", "message": "backend: Loading model"}
+    assert (await response.json())["error"] == {
+        "type": "overloaded_error",
+        "message": "backend: Loading model (the backend has no room at the moment: try again)",
+    }
 
 
 @pytest.mark.parametrize(
@@ -317,7 +323,10 @@ async def test_an_error_in_a_200_body_is_an_error(
     response = await gateway.post("/v1/messages", json=ask(stream=streaming), headers=TOKEN)
 
     assert response.status == 402
-    assert (await response.json())["error"] == {"type": "billing_error", "message": "backend: no credits"}
+    assert (await response.json())["error"] == {
+        "type": "billing_error",
+        "message": "backend: no credits (fill the account at the backend, or take another key)",
+    }
 
 
 async def test_a_backend_that_is_not_there_says_what_to_check(
