@@ -105,7 +105,7 @@ async def test_an_unknown_flag_ends_the_start(start: Start) -> None:
     ("word", "hint"),
     [
         ("serv", "did you mean serve?"),
-        ("http://127.0.0.1:8000", "there are serve, demo, setup,"),
+        ("http://127.0.0.1:8000", "there are serve, health, demo, setup, check,"),
     ],
 )
 async def test_an_unknown_command_ends_the_start_with_those_that_there_are(word: str, hint: str, start: Start) -> None:
