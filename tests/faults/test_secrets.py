@@ -339,8 +339,8 @@ async def gateway(folder: Path, seen: Seen, **settings: str) -> AsyncIterator[tu
             sys.executable, "-W", "error", "-m", "gateway", cwd=folder, env=passed | settings, stdout=file, stderr=file
         )
     try:
-        await until(lambda: "listening" in log.read_text() or process.returncode is not None)
-        found = re.search(r"\burl\W+(http://[\d.]+:\d+)", log.read_text())
+        await until(lambda: re.search("listen(?:ing|s on)", log.read_text()) or process.returncode is not None)
+        found = re.search(r"(?:\burl\W+|listens on )(http://[\d.]+:\d+)", log.read_text())
         assert found is not None, log.read_text()
         seen.places["command line"].append(_command_line(process.pid))
         yield found[1], process

@@ -318,7 +318,8 @@ async def test_a_backend_without_room_is_told(able: Able, run: Run) -> None:
     checked = await run(able.url, backend_retries="0")
 
     assert checked.row("key")["mark"] == "unknown"
-    assert (checked.row("whole")["mark"], checked.row("whole")["said"]) == ("bad", "backend: slow down")
+    said = "backend: slow down (a limit of the backend's, for this key: wait, or ask for less at a time)"
+    assert (checked.row("whole")["mark"], checked.row("whole")["said"]) == ("bad", said)
     assert checked.row("whole")["remedy"].startswith("wait a while, and check again")
 
 
