@@ -8,9 +8,10 @@ from typing import Any, Final, TextIO
 import msgspec
 import structlog
 
+from gateway.console import BLOCKS
+
 # of the request that is being worked on, if it is traced: all its lines carry it
 TRACE_ID: Final = ContextVar("trace_id", default="")
-from gateway.console import BLOCKS
 
 
 def configure_logging(level: str, format_: str, *, stream: TextIO | None = None, cache: bool = True) -> None:

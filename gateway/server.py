@@ -19,8 +19,8 @@ from gateway.app import METRICS_URL, make_app
 from gateway.log import configure_logging
 from gateway.service_manager import report_listening, report_stopping
 from gateway.settings import Settings
-from gateway.tracing import Tracing
 from gateway.startup import tell_listening, tell_models
+from gateway.tracing import Tracing
 from gateway.translate.ids import new_request_id
 from gateway.web.context import GATEWAY
 

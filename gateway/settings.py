@@ -239,8 +239,7 @@ def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = froz
 
 def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:
     """The settings, from all three sources. Empty values count as not given. Raises SettingsError."""
-    sources = ({name.upper(): value for name, value in flags.items()}, environment, read_dotenv(folder / ".env"))
-    sources = ({name.upper(): value for name, value in flags.items()}, environment, _read_dotenv(dotenv_file(folder)))
+    sources = ({name.upper(): value for name, value in flags.items()}, environment, read_dotenv(folder))
     values = {}
     for setting in fields(Settings):
         name = setting.name.upper()
@@ -283,16 +282,15 @@ def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | No
     return next((value.strip() for source in sources if (value := source.get(name)) and value.strip()), None)
 
 
-def read_dotenv(path: Path) -> Mapping[str, str | None]:
-    """The lines of a `.env`; none if there is no such file. Raises SettingsError."""
-    if not path.is_file():
 def dotenv_file(folder: Path) -> Path | None:
     """The file of settings in a folder, if there is one."""
     path = folder / ".env"
     return path if path.is_file() else None
 
 
-def _read_dotenv(path: Path | None) -> Mapping[str, str | None]:
+def read_dotenv(folder: Path) -> Mapping[str, str | None]:
+    """The lines of a folder's `.env`; none without one. Raises SettingsError."""
+    path = dotenv_file(folder)
     if path is None:
         return {}
     # kept out of start-ups that have no such file

@@ -91,7 +91,7 @@ async def _serve(
     counted: _Counted | None,
 ) -> int:
     metrics = MetricsPlace(counted.table.row(place.number), _own(counted.sockets)) if counted else None
-    app = make_app(settings, row=row, metrics=metrics)
+    app = make_app(settings, row=row, metrics=metrics, tracing=tracing)
 
     def tell(_: str) -> None:
         place.report_serving()
@@ -101,7 +101,6 @@ async def _serve(
 
     await serve_until(
         lambda: _told_to_stop(place),
-        make_app(settings, row=row, metrics=metrics, tracing=tracing),
         app,
         settings,
         on_listening=tell,

@@ -38,6 +38,6 @@ def run(options: dict[str, Any]) -> int:
 
 def _adopt_dotenv() -> None:
     """OpenTelemetry looks for its variables in the environment only."""
-    for name, value in read_dotenv(Path.cwd() / ".env").items():
+    for name, value in read_dotenv(Path.cwd()).items():
         if name.startswith("OTEL_") and value:
             os.environ.setdefault(name, value)
