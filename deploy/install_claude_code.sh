@@ -569,7 +569,8 @@ const env = token => ({
   CLAUDE_CODE_SUBAGENT_MODEL: model,
   // the window of a model that the client does not know; without the second, older clients never compact
   CLAUDE_CODE_MAX_CONTEXT_TOKENS: context || null,
-  CLAUDE_CODE_AUTO_COMPACT_WINDOW: context || null,
+  // the client takes a smaller one for this, and warns at each start; its own window still counts
+  CLAUDE_CODE_AUTO_COMPACT_WINDOW: context ? String(Math.max(context, 100000)) : null,
   CLAUDE_CODE_MAX_OUTPUT_TOKENS: longest(),
   API_TIMEOUT_MS: '6000000',
   // a line in the prompt that changes with every request, and spoils the backend's prefix cache

@@ -10,6 +10,8 @@ from gateway.openai.profile import Profile
 
 _MOST_OUTPUT: Final = 32_000
 _LEAST_OUTPUT: Final = 1_024
+# the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+_LEAST_COMPACT_WINDOW: Final = 100_000
 # with a window as large as this, the client's own limits fit
 _WIDE: Final = 200_000
 
@@ -66,7 +68,7 @@ def _window_settings(visit: Visit) -> dict[str, str]:
         return {}
     limits = {
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(window),
-        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(window),
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(window, _LEAST_COMPACT_WINDOW)),
     }
     most = visit.asker.profile.most_tokens or _MOST_OUTPUT
     output = max(_LEAST_OUTPUT, min(_MOST_OUTPUT, most, window // 8))

@@ -13,6 +13,8 @@ from gateway.setup.json_text import Path
 
 # the client's own limit for an answer; it is told another only where the model takes less
 _CLIENT_OUTPUT: Final = 32_000
+# the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+_LEAST_COMPACT_WINDOW: Final = 100_000
 # the client keeps room for an answer free: at most this part of the window
 _OUTPUT_PART: Final = 4
 # longer than any answer takes: the gateway has limits of its own, for silence
@@ -48,6 +50,10 @@ def _context(choice: Choice) -> str | None:
     return str(choice.context) if choice.context else None
 
 
+def _compact_window(choice: Choice) -> str | None:
+    return str(max(choice.context, _LEAST_COMPACT_WINDOW)) if choice.context else None
+
+
 def _model(choice: Choice) -> str:
     return choice.model
 
@@ -69,7 +75,7 @@ _ENV: Final[dict[str, Callable[[Choice], str | None]]] = {
     # the window of a model that the client does not know: by default it assumes 200,000 or 1,000,000
     "CLAUDE_CODE_MAX_CONTEXT_TOKENS": _context,
     # without it, clients before 2.1.330 never compact for such a model
-    "CLAUDE_CODE_AUTO_COMPACT_WINDOW": _context,
+    "CLAUDE_CODE_AUTO_COMPACT_WINDOW": _compact_window,
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS": _output,
     "API_TIMEOUT_MS": lambda _: _TIMEOUT_MS,
     # a line in the prompt that changes with every request, and spoils the backend's prefix cache

@@ -11,6 +11,8 @@ const MODEL_NAMES = [
 ];
 // the client's own limit for an answer, of which it keeps room free in the window
 const CLIENT_OUTPUT = 32000;
+// the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+const LEAST_COMPACT_WINDOW = 100000;
 
 function clientSettings(model, keys) {
   const env = {
@@ -20,7 +22,7 @@ function clientSettings(model, keys) {
   for (const name of MODEL_NAMES) env[name] = model.id;
   if (model.context_window) {
     env.CLAUDE_CODE_MAX_CONTEXT_TOKENS = String(model.context_window);
-    env.CLAUDE_CODE_AUTO_COMPACT_WINDOW = String(model.context_window);
+    env.CLAUDE_CODE_AUTO_COMPACT_WINDOW = String(Math.max(model.context_window, LEAST_COMPACT_WINDOW));
     const output = Math.floor(model.context_window / 4);
     if (output < CLIENT_OUTPUT) env.CLAUDE_CODE_MAX_OUTPUT_TOKENS = String(output);
   }

@@ -78,7 +78,10 @@ async def test_a_window_is_learnt_from_a_refusal(able: Able, run: Run) -> None:
     row = checked.row("overflow")
     assert (checked.code, row["mark"]) == (0, "good")
     assert row["said"] == "refused in words that Claude Code compacts upon: 65536 tokens fit"
-    assert checked.document["client"]["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536"
+    told = checked.document["client"]["env"]
+    assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536"
+    # below that the client would warn at each start
+    assert told["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "100000"
 
 
 async def test_a_refusal_without_numbers_counts_too(able: Able, run: Run) -> None:
