@@ -41,15 +41,6 @@ def test_the_clients_settings_are_those_that_setup_writes() -> None:
     assert json.loads(block[1]) == json.loads(written)
 
 
-@pytest.mark.parametrize("document", ["README.md", "deploy/README.md", "tests/README.md"])
-def test_links_lead_to_files_that_exist(document: str) -> None:
-    path = ROOT / document
-
-    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
-
-    assert [link for link in links if not (path.parent / link).exists()] == []
-
-
 @pytest.mark.parametrize("name", ["demo", "test"])
 def test_the_commands_that_ci_runs_are_one_line_each(name: str) -> None:
     block = re.search(rf"<!-- ci: {name} -->\n```sh\n(.*?)```", README, re.DOTALL)
@@ -80,3 +71,18 @@ def test_no_fault_is_left_out_of_the_tables(letter: str, last: int) -> None:
     rows = re.findall(rf"^\| {letter}(\d+) \| (.+) \|$", (ROOT / "tests/README.md").read_text(), re.MULTILINE)
 
     assert [int(number) for number, _ in rows] == list(range(1, last + 1))
+
+
+def test_the_words_of_errors_in_the_troubleshooting_are_the_gateways() -> None:
+    section = README.partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
+    seen = [row.split("|")[1] for row in section.splitlines() if row.startswith("| ") and "---" not in row][1:]
+    # of strings in several pieces, the source's pieces put together; values stand in braces
+    sources = [path.read_text() for path in sorted((ROOT / "gateway").rglob("*.py"))]
+    words = re.sub(r'"\s*f?"', "", "\n".join(sources))
+
+    # what a model leaves in its text, what the client has of its own, and what the system says
+    others = {"<tool_call>", "<function=", "/model", "Address already in use"}
+    quoted = {text for row in seen for text in re.findall(r"`([^`]+)`", row)} - others
+
+    assert len(quoted) > 10
+    assert [text for text in quoted if text not in words] == []

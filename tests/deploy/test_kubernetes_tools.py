@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gateway import __version__
+from tests.documents import blocks_of
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(240)]
 
@@ -285,8 +286,7 @@ def test_policies_hold_but_for_the_exceptions(
 
 def test_the_commands_of_the_readme_make_a_set_up_and_its_secret(kubectl: str, tmp_path: Path) -> None:
     """As far as they go without a cluster: what would be applied is printed instead."""
-    section = README.partition("\n## Kubernetes\n")[2]
-    copy, secret = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[:2]
+    copy, secret = (block.text for block in blocks_of("test_the_commands_of_the_readme_make_a_set_up_and_its_secret"))
     shutil.copytree(KUBERNETES, tmp_path / "deploy" / "kubernetes")
     (tmp_path / "backend-key").write_text("cpk_backend\n")
     shell = f'set -eu\nkubectl() {{ "{kubectl}" "$@"; }}\n'

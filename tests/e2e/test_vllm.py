@@ -18,12 +18,15 @@ from aiohttp import ClientSession
 
 from gateway.translate.thinking import SIGNATURE
 from tests.conftest import StartGateway
+from tests.documents import blocks_of
 from tests.e2e.conftest import server_process
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
 MODEL = "tiny"
 WINDOW = 2048
+# what the tests must have of their own: a tiny model, its port, a small window
+OWN = r"^vllm serve \S+|--host \S+|--port \d+|--max-model-len \d+"
 THINK: Any = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 WEATHER: Any = {
     "name": "get_weather",
@@ -58,8 +61,11 @@ NO_IMAGE = "[image left out: this model does not take images]"
 
 @pytest.fixture(scope="module")
 def vllm(cache: Path) -> Iterator[str]:
-    """The URL of a vLLM server, one for all tests here."""
-    with server_process("start_vllm_backend.sh", cache / "vllm", CTX=str(WINDOW), ALIAS=MODEL) as url:
+    """The URL of a vLLM server, one for all tests here, with the recipe's flags."""
+    (recipe,) = blocks_of("vllm")
+    flags = re.sub(OWN, "", recipe.text.replace("\\\n", ""))
+    parsers = {"TOOL_PARSER": "", "REASONING_PARSER": "", "VLLM_ARGS": " ".join(flags.split())}
+    with server_process("start_vllm_backend.sh", cache / "vllm", CTX=str(WINDOW), ALIAS=MODEL, **parsers) as url:
         yield url
 
 
