@@ -8,12 +8,12 @@ from gateway.backend.profiles import PROFILES
 from gateway.check.visit import Visit
 from gateway.openai.profile import Profile
 
-_MOST_OUTPUT: Final = 32_000
-_LEAST_OUTPUT: Final = 1_024
+# the client's own limit for an answer; it is told another only where the model takes less
+_CLIENT_OUTPUT: Final = 32_000
+# the client keeps room for an answer free: at most this part of the window
+_OUTPUT_PART: Final = 4
 # the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
 _LEAST_COMPACT_WINDOW: Final = 100_000
-# with a window as large as this, the client's own limits fit
-_WIDE: Final = 200_000
 
 
 def profile_name(visit: Visit) -> str:
@@ -53,11 +53,11 @@ def client_settings(visit: Visit) -> dict[str, Any]:
     env = {
         "ANTHROPIC_BASE_URL": f"http://{f'[{host}]' if ':' in host else host}:{settings.host_port}",
         "ANTHROPIC_AUTH_TOKEN": "<your key>" if visit.token or settings.backend_api_key else "any-word",
-        **{f"ANTHROPIC_DEFAULT_{family}_MODEL": model for family in ("OPUS", "SONNET", "HAIKU")},
+        **{f"ANTHROPIC_DEFAULT_{family}_MODEL": model for family in ("OPUS", "SONNET", "HAIKU", "FABLE")},
         "CLAUDE_CODE_SUBAGENT_MODEL": model,
         **_window_settings(visit),
-        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "API_TIMEOUT_MS": "6000000",
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
     }
     return {"model": model, "alwaysThinkingEnabled": visit.found.thinks, "env": env}
 
@@ -66,12 +66,9 @@ def _window_settings(visit: Visit) -> dict[str, str]:
     window = visit.found.window
     if window is None:
         return {}
-    limits = {
+    told = {
         "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(window),
         "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(window, _LEAST_COMPACT_WINDOW)),
     }
-    most = visit.asker.profile.most_tokens or _MOST_OUTPUT
-    output = max(_LEAST_OUTPUT, min(_MOST_OUTPUT, most, window // 8))
-    return (
-        limits if window >= _WIDE and most >= _MOST_OUTPUT else limits | {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(output)}
-    )
+    output = min(visit.asker.profile.most_tokens or _CLIENT_OUTPUT, window // _OUTPUT_PART)
+    return told | ({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(output)} if output < _CLIENT_OUTPUT else {})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.setup.client_settings import Choice, edit
 from tests.check.conftest import MODEL, Able, Run, error
 from tests.conftest import END, HELLO, USAGE, ScriptedBackend, respond, stream
 
@@ -50,14 +51,24 @@ async def test_claude_codes_settings_follow_from_what_was_found(able: Able, run:
             "ANTHROPIC_DEFAULT_OPUS_MODEL": MODEL,
             "ANTHROPIC_DEFAULT_SONNET_MODEL": MODEL,
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": MODEL,
+            "ANTHROPIC_DEFAULT_FABLE_MODEL": MODEL,
             "CLAUDE_CODE_SUBAGENT_MODEL": MODEL,
             "CLAUDE_CODE_MAX_CONTEXT_TOKENS": "131072",
             "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "131072",
-            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "16384",
-            "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
             "API_TIMEOUT_MS": "6000000",
+            "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         },
     }
+
+
+@pytest.mark.parametrize("window", [8_192, 65_536, 131_072, 1_000_000])
+async def test_claude_codes_settings_are_those_that_setup_writes(window: int, able: Able, run: Run) -> None:
+    able.models["data"][0]["max_model_len"] = window
+
+    told = (await run(able.url, token="cpk_secret_of_mine")).document["client"]
+
+    choice = Choice("http://127.0.0.1:8080", "<your key>", MODEL, context=window)
+    assert told == json.loads(edit("", choice)[0])
 
 
 async def test_a_dead_port_ends_the_check_at_its_first_row(run: Run) -> None:
