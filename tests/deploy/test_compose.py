@@ -12,6 +12,7 @@ import pytest
 
 from gateway.settings import Settings
 from tests.deploy.tools import DEPLOY, ROOT, docker_compose, tool
+from tests.documents import Block, blocks_of
 
 COMPOSE = DEPLOY / "docker-compose.yaml"
 SETTINGS = {setting.name.upper() for setting in fields(Settings)}
@@ -91,6 +92,24 @@ def test_ports(variables: dict[str, str], ports: list[str]) -> None:
     assert caddy["CADDY_DOMAIN"] == variables.get("CADDY_DOMAIN", "localhost")
     assert str(found["caddy"]["ports"][-1]["target"]) == caddy["CADDY_PORT"]
     assert caddy["GATEWAY"] == "gateway:8080"
+
+
+@pytest.mark.deploy_tools
+@pytest.mark.parametrize(
+    "block", blocks_of("test_the_commands_of_the_readme_are_taken"), ids=lambda block: str(block.place)
+)
+def test_the_commands_of_the_readme_are_taken(block: Block) -> None:
+    """As far as they go without an engine: what would be brought up is read, by the same variables and files."""
+    commands = [line for line in block.text.replace("\\\n", " ").splitlines() if not line.startswith("curl ")]
+    assert all(command.endswith(" up -d --build") for command in commands)
+
+    for command in commands:
+        read = command.replace("docker compose", docker_compose()).replace("up -d --build", "config --quiet")
+        done = subprocess.run(
+            ["bash", "-euc", read], cwd=ROOT, env={"PATH": os.environ["PATH"], "COMPOSE_DISABLE_ENV_FILE": "true"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.deploy_tools
