@@ -280,13 +280,15 @@ async def test_the_demo_stays_up_for_claude_code(start: Start) -> None:
         client = json.loads(out[out.index("{\n") : out.rindex("}") + 1])
         base = client["env"]["ANTHROPIC_BASE_URL"]
         headers = {"x-api-key": client["env"]["ANTHROPIC_AUTH_TOKEN"]}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(f"{base}/v1/messages", json=ask(model=client["model"]), headers=headers) as response,
-        ):
-            assert response.status == 200
+        # the conversation's, and those of side tasks and sub-agents
+        models = [client["model"], *(value for name, value in client["env"].items() if name.endswith("_MODEL"))]
+        async with aiohttp.ClientSession(base, headers=headers) as session:
+            for model in models:
+                async with session.post("/v1/messages", json=ask(model=model)) as response:
+                    assert response.status == 200
         process.terminate()
         code, _, err = await outcome(process)
 
     assert code == 0
-    assert [line["path"] for line in log_lines(err) if line["event"] == "request"] == ["/v1/messages"]
+    assert len(models) == 6
+    assert [line["path"] for line in log_lines(err) if line["event"] == "request"] == ["/v1/messages"] * 6

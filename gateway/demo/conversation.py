@@ -142,10 +142,17 @@ class _Conversation:
 
 
 def _print_client_settings(console: Console, url: str) -> None:
+    # side tasks and sub-agents ask for other models than the conversation
+    names = [f"ANTHROPIC_DEFAULT_{family}_MODEL" for family in ("OPUS", "SONNET", "HAIKU", "FABLE")]
     client = {
         "model": MODELS[0],
         "alwaysThinkingEnabled": True,
-        "env": {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": "demo", "API_TIMEOUT_MS": "6000000"},
+        "env": {
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_AUTH_TOKEN": "demo",
+            **dict.fromkeys([*names, "CLAUDE_CODE_SUBAGENT_MODEL"], MODELS[0]),
+            "API_TIMEOUT_MS": "6000000",
+        },
     }
     console.print("[bold]Claude Code[/] works with it through ~/.claude/settings.json:\n")
     console.print(json.dumps(client, indent=2))
