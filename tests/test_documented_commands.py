@@ -209,14 +209,29 @@ def test_every_marker_has_its_command_and_ci_runs_it() -> None:
     assert [marker for marker in markers if f".venv/bin/pytest -m {marker} tests/" not in ci] == []
 
 
-async def test_the_benches_run(folder: Folder) -> None:
-    (block,) = blocks_of("test_the_benches_run")
+@pytest.mark.parametrize("block", blocks_of("test_the_benches_run"), ids=_ids)
+async def test_the_benches_run(block: Block, folder: Folder) -> None:
     _write_program(folder.path / ".venv/bin/python", f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
 
-    for line in block.text.splitlines():
+    for line in block.text.replace("\\\n", " ").splitlines():
         command = line.partition("#")[0].strip()
-        code, out, err = await folder.run(f"{command} {SHORT.get(Path(command.split()[-1]).name, '--help')}")
+        (script,) = re.findall(r"tests/bench/(\w+\.py)", command)
+        code, out, err = await folder.run(f"{command} {SHORT.get(script, '--help')}")
         assert (code, err) == (0, ""), out
+
+
+async def test_a_gateway_serves_and_traces(embedded: str, folder: Folder, unused_tcp_port: int) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    (block,) = blocks_of("test_a_gateway_serves_and_traces")
+    text = re.sub(r"(?<=BACKEND_URL=)\S+", embedded, block.text).replace("4318", str(unused_tcp_port))
+
+    for command in SERVE.sub(" --host-port 0", text).splitlines():
+        async with folder.start("exec env " + command) as process:
+            assert await answer(await listening_url(process)) == "It works."
+            process.send_signal(signal.SIGTERM)
+            out, _ = await process.communicate()
+            assert process.returncode == 0
+            assert (b"POST /v1/messages" in out) == ("console" in command)
 
 
 def test_the_checks_are_those_of_ci() -> None:
