@@ -37,8 +37,6 @@ def address_errors(address: Address) -> Iterator[None]:
         ) from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno == errno.EADDRINUSE:
-            reason += f": end the program that has this port, or set {address.port_setting} to another"
         where = f"{address.host_setting}={address.host} {address.port_setting}={address.port}"
         remedy = _REMEDIES.get(error.errno or 0, "set {host} or {port} to another").format(
             host=address.host_setting, port=address.port_setting

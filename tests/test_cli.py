@@ -127,8 +127,6 @@ async def test_a_port_that_is_taken_is_told_in_one_line(start: Start) -> None:
         f"claude-gateway: HOST=127.0.0.1 HOST_PORT={port}: Address already in use: "
         "another program, perhaps another gateway, listens there: end it, or set HOST_PORT to a free port\n"
     )
-    taken = f"claude-gateway: HOST=127.0.0.1 HOST_PORT={port}: Address already in use: "
-    assert err == taken + "end the program that has this port, or set HOST_PORT to another\n"
 
 
 async def test_a_host_that_cannot_be_found_is_told_in_one_line(start: Start) -> None:

@@ -104,8 +104,6 @@ async def test_a_port_that_is_taken_is_told_in_one_line(workers: str, start: Sta
         f"claude-gateway: METRICS_HOST=127.0.0.1 METRICS_PORT={port}: Address already in use: "
         "another program, perhaps another gateway, listens there: end it, or set METRICS_PORT to a free port\n"
     )
-    taken = f"claude-gateway: METRICS_HOST=127.0.0.1 METRICS_PORT={port}: Address already in use: "
-    assert err.decode() == taken + "end the program that has this port, or set METRICS_PORT to another\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
