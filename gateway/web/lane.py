@@ -76,11 +76,13 @@ class _Frames(dict[int, tuple[bytes, bytes, bytes] | None]):
     def __missing__(self, length: int) -> tuple[bytes, bytes, bytes] | None:
         if self.pattern is None:
             return None
-        # a chunk's length is less than what is read by four bytes and by its own digits
+        # a chunk's size is less than what is read by two line ends and by its own digits
         digits = len(b"%x" % max(length - 6, 0))
-        head = b"%x\r\n%b" % (length - 4 - digits, self.pattern.head)
+        size = b"%x" % max(length - 4 - digits, 0)
+        head = b"%b\r\n%b" % (size, self.pattern.head)
         content = length - len(head) - len(self._tail)
-        if not 0 < content <= _LONGEST:
+        if len(size) != digits or not 0 < content <= _LONGEST:
+            # no chunk is as long as that, or none of one event
             return None
         out = b"%x\r\n%b" % (self.around + content, self.delta)
         frame = self[length] = head, self._tail, out

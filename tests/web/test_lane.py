@@ -233,6 +233,13 @@ def test_every_framing_of_chunks(reads: list[bytes]) -> None:
     agree([*map(chunked, GO), *reads, chunked(DATA), *reads, END])
 
 
+@pytest.mark.parametrize(("said", "length"), [(0xFF, 256), (0xFFF, 4096), (0x100, 255)])
+def test_a_size_with_another_number_of_digits_than_it_should_have(said: int, length: int) -> None:
+    data = line(chunk(content="o" * (length - len(DATA) + 1)))
+    assert len(data) == length
+    agree([*map(chunked, GO), b"%x\r\n%b\r\n" % (said, data), chunked(DATA), END])
+
+
 @given(
     st.lists(st.builds(line, events, ascii_only=st.booleans()), max_size=10),
     st.lists(st.integers(1, 3), max_size=10),
