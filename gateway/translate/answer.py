@@ -9,7 +9,7 @@ from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish
 from gateway.openai.chunk import Chunk, MalformedChunk, decode_chunk
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
-from gateway.translate.errors import fault_in_answer, malformed
+from gateway.translate.errors import BackendFault, fault_in_answer, malformed
 from gateway.translate.reducer import Reducer
 from gateway.translate.shortcut import Shortcut
 
@@ -69,7 +69,7 @@ class StreamTranslator:
             else:
                 self._feed_long_way(data)
         except _UNREADABLE as error:
-            raise malformed(str(error)) from None
+            raise _malformed(error) from None
 
     def _feed_parts(self, data: bytes) -> None:
         """Runs of known events by the shortcut, what is between them the long way."""
@@ -150,8 +150,13 @@ def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
         _number_calls(chunk)
         reducer.chunk(chunk)
     except _UNREADABLE as error:
-        raise malformed(str(error)) from None
+        raise _malformed(error) from None
     return True
+
+
+def _malformed(error: Exception) -> BackendFault:
+    """The fault of what is _UNREADABLE."""
+    return malformed("nested too deeply" if isinstance(error, RecursionError) else str(error))
 
 
 def _read(data: bytes) -> Chunk:
