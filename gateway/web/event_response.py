@@ -79,7 +79,7 @@ class EventResponse(web.StreamResponse):
             self._ended = True
 
     def _framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if data and self._chunks else data
+        return as_chunk(data) if data and self._chunks else data
 
     def _send(self, data: bytes) -> asyncio.Transport:
         transport = self._to.transport
@@ -91,6 +91,11 @@ class EventResponse(web.StreamResponse):
             self._to.writer.output_size += len(data)
         transport.write(data)
         return transport
+
+
+def as_chunk(data: bytes) -> bytes:
+    """A piece of a body in HTTP/1.1's framing; it must not be empty, which would be the end."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 _dates: dict[int, bytes] = {}

@@ -10,7 +10,7 @@ from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
 from gateway.backend.chunks import Lane
 from gateway.translate.shortcut import Shortcut
-from gateway.web.event_response import MOST_UNSENT, EventResponse
+from gateway.web.event_response import MOST_UNSENT, EventResponse, as_chunk
 from gateway.web.exchange import Exchange
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.lane import make_lane
@@ -79,7 +79,7 @@ class EventStream:
             return False
         if frames := self._writer.take():
             self._exchange.sent += len(frames)
-            transport.write(b"%x\r\n%b\r\n" % (len(frames), frames))
+            transport.write(as_chunk(frames))
         return transport.get_write_buffer_size() <= MOST_UNSENT
 
     def lane(self, shortcut: Shortcut) -> Lane | None:
