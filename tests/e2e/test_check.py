@@ -30,8 +30,9 @@ def marks(rows: dict[str, Any], *keys: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def locked_llama(cache: Path) -> Iterator[str]:
-    """A llama.cpp server that wants a key."""
-    with server_process("start_llama_backend.sh", cache / "llama", THREADS="1", CTX=str(WINDOW), API_KEY=KEY) as url:
+    """A llama.cpp server that wants a key, and whose model says the same each time."""
+    settings = {"THREADS": "1", "CTX": str(WINDOW), "API_KEY": KEY, "TEMPERATURE": "0"}
+    with server_process("start_llama_backend.sh", cache / "llama", **settings) as url:
         yield url
 
 
@@ -44,10 +45,10 @@ async def test_llama(locked_llama: str) -> None:
     assert marks(rows, *good) == dict.fromkeys(good, "good")
     assert rows["streaming"]["facts"]["events"] > 20
     assert rows["cache"]["facts"]["cached_tokens"] > 100
-    # a small base model, with a small window, on a server that takes a demanded tool for a free choice
-    assert marks(rows, "context", "forced", "images") == {"context": "bad", "forced": "partly", "images": "partly"}
-    # now and then even this model calls a tool
+    assert marks(rows, "context", "images") == {"context": "bad", "images": "partly"}
+    # whether so small a model calls a tool depends on the machine's arithmetic; the server takes a demand for a choice
     assert rows["tools"]["mark"] in ("good", "bad")
+    assert rows["forced"]["mark"] in ("good", "partly")
     assert rows["overflow"]["facts"] == {"tokens": WINDOW}
     assert (code, document["model"], document["profile"]) == (1, "gemma-3-270m", "auto")
     assert document["client"]["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == str(WINDOW)
