@@ -83,16 +83,16 @@ class StreamTranslator:
                 # the rest of an event that has begun, or the next one
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)
                 end = end if end >= len(_EVENT_END) else length
-                self._feed_long_way(data[start:end])
+                self._feed_long_way(data[start:end], alone=end - start == length)
             start = end
 
-    def _feed_long_way(self, data: bytes) -> None:
+    def _feed_long_way(self, data: bytes, *, alone: bool = False) -> None:
         self.shortcut.settle()
         was_between = self._between
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         self._between = self._decoder.idle
         if was_between and self._between and not self._done and self.shortcut.curious:
-            self.shortcut.learn(data)
+            self.shortcut.learn(data, alone=alone)
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""

@@ -38,11 +38,13 @@ _SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
 _COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
 _ONE: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % _SHORT_ESCAPE)
 _ESCAPES: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|[^u])")
+# what decoding a string raises
+_NO_TEXT: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _PROBE: Final = "probe"
 _END: Final = b"\n\n"
 # a backend whose events are never alike costs a look at this many
 _MOST_MISSES: Final = 32
-# answers of fewer events are not worth one
+# answers of fewer events, all read at once, are not worth one
 _FIRST_LOOK: Final = 4
 
 
@@ -83,19 +85,22 @@ class Shortcut:
         """Whether another event is worth a look."""
         return self._misses < _MOST_MISSES
 
-    def note(self, content: bytes) -> bool:
-        """An event of the pattern with this content is to go out by the lane: whether it may."""
-        if _ONE.fullmatch(content) is None:
-            return False
+    def note(self, content: bytes) -> bytes:
+        """An event of the pattern with this content is to go out by the lane: the content as it is to be written; empty
+        if it may not.
+        """
         try:
-            text = _decode_text(b'"%b"' % content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False
+            written = _as_written(content)
+            if _ONE.fullmatch(written) is None:
+                return b""
+            text = _decode_text(b'"%b"' % written)
+        except _NO_TEXT:
+            return b""
         if self.pattern is not None and self.pattern.kind == "arguments":
-            self._copied.append(content)
+            self._copied.append(written)
         else:
             self.characters += len(text)
-        return True
+        return written
 
     def settle(self) -> None:
         """Tell the reducer what has been copied; to be called before anything goes the long way, or ends."""
@@ -146,10 +151,12 @@ class Shortcut:
             start = end
         return start
 
-    def learn(self, event: bytes) -> None:
-        """Take an event that the long way has just translated as the pattern of others, if it is of that kind."""
+    def learn(self, event: bytes, *, alone: bool) -> None:
+        """Take an event that the long way has just translated as the pattern of others, if it is of that kind. `alone`:
+        it is all that has been read, as others will be.
+        """
         self._misses += 1
-        if self._misses < _FIRST_LOOK and self.pattern is None:
+        if self._misses < _FIRST_LOOK and self.pattern is None and not alone:
             return
         if not event.startswith(b"data:") or event.count(b"\n") != len(_END) or not event.endswith(_END):
             return
@@ -177,18 +184,13 @@ class Shortcut:
             contents = [event[before:behind] for event in run[: -len(_END)].split(_END)]
             if self._between.join(contents) != run[before : -len(tail)]:
                 return False
-        flat = b"\n".join(contents)
-        if b"\\u" in flat or b"\\/" in flat:
-            try:
-                flat = _ESCAPES.sub(_as_written, flat)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return False
         parts = len(contents) - 1
-        if flat.count(b"\n") != parts or b"" in contents or _COPIED.fullmatch(flat) is None:
-            return False
         try:
+            flat = _as_written(b"\n".join(contents))
+            if flat.count(b"\n") != parts or b"" in contents or _COPIED.fullmatch(flat) is None:
+                return False
             text = _decode_text(b'"%b"' % flat.replace(b"\n", b""))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _NO_TEXT:
             return False
         self._reducer.copied(kind, len(text), text)
         self._writer.copy(_EVENTS[kind], flat)
@@ -242,7 +244,11 @@ def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
     return chunk
 
 
-def _as_written(escape: re.Match[bytes]) -> bytes:
-    """An escape as the encoder writes that character. Raises DecodeError for half a surrogate pair."""
+def _as_written(content: bytes) -> bytes:
+    """A string's content with its escapes as the encoder writes them. Raises one of _NO_TEXT for half a pair."""
+    return _ESCAPES.sub(_escape_as_written, content) if b"\\u" in content or b"\\/" in content else content
+
+
+def _escape_as_written(escape: re.Match[bytes]) -> bytes:
     found = escape[0]
     return _json(_decode_text(b'"%b"' % found))[1:-1] if found[1:2] in (b"u", b"/") else found

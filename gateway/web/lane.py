@@ -45,8 +45,11 @@ def make_lane(
                 content = data[len(head) : -len(tail)]
                 if frames.counts and is_plain(content) is not None:
                     shortcut.characters += len(content)
-                elif not note(content):
-                    content = b""
+                else:
+                    written = note(content)
+                    if len(written) != len(content):
+                        out = frames.begin(len(written))
+                    content = written
                 if content:
                     chunks.reads += 1
                     exchange.sent += frames.around + len(content)
@@ -84,9 +87,12 @@ class _Frames(dict[int, tuple[bytes, bytes, bytes] | None]):
         if len(size) != digits or not 0 < content <= _LONGEST:
             # no chunk is as long as that, or none of one event
             return None
-        out = b"%x\r\n%b" % (self.around + content, self.delta)
-        frame = self[length] = head, self._tail, out
+        frame = self[length] = head, self._tail, self.begin(content)
         return frame
+
+    def begin(self, content: int) -> bytes:
+        """How the translation of an event begins, whose content is written in so many bytes."""
+        return b"%x\r\n%b" % (self.around + content, self.delta)
 
 
 _NONE: Final = _Frames(None, b"")

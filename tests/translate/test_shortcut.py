@@ -261,7 +261,7 @@ def test_what_has_been_learnt_is_copied() -> None:
 
     assert shortcut.copy(lo, 0) == 0
     for _ in range(4):
-        shortcut.learn(line(chunk(content="Hel")))
+        shortcut.learn(line(chunk(content="Hel")), alone=False)
 
     assert shortcut.copy(lo, 0) == len(lo)
     assert shortcut.copy(run, 0) == len(lo + quoted + foreign)
@@ -270,11 +270,25 @@ def test_what_has_been_learnt_is_copied() -> None:
     assert writer.take() == b"".join(head + delta + b"}}\n\n" for delta in deltas)
 
 
+@pytest.mark.parametrize(("alone", "looks"), [(True, 1), (False, 4)], ids=["alone in its read", "among others"])
+def test_how_many_events_it_takes_to_learn(*, alone: bool, looks: int) -> None:
+    reducer = Reducer(writer := StreamWriter())
+    writer.message_start("msg_1", "m", 1)
+    reducer.chunk(decode_chunk(json.dumps(chunk(content="Hel")).encode()))
+    shortcut = Shortcut(reducer, writer)
+    lo = line(chunk(content="lo"))
+    seen = 0
+    while not shortcut.copy(lo, 0):
+        shortcut.learn(lo, alone=alone)
+        seen += 1
+    assert seen == looks
+
+
 def test_a_backend_whose_events_are_never_alike_is_not_looked_at_for_ever() -> None:
     reducer = Reducer(writer := StreamWriter())
     shortcut = Shortcut(reducer, writer)
     looks = 0
     while shortcut.curious:
-        shortcut.learn(line(chunk(content="a", role="assistant") | {"usage": {"prompt_tokens": 1}}))
+        shortcut.learn(line(chunk(content="a", role="assistant") | {"usage": {"prompt_tokens": 1}}), alone=True)
         looks += 1
     assert looks == 32

@@ -141,8 +141,9 @@ def deltas(texts: Sequence[str], kind: str = "text_delta", name: str = "text") -
 TEXTS_OF_A_STREAM = ["lo", " there", 'say "hi"', "a\nb\\", "é", "懒😀", "x" * 512]
 
 
+@pytest.mark.parametrize("ascii_only", [True, False], ids=["escaped", "as UTF-8"])
 @pytest.mark.parametrize("kind", ["text", "thinking", "arguments"])
-async def test_an_event_alone_in_its_chunk_takes_the_lane(kind: str) -> None:
+async def test_an_event_alone_in_its_chunk_takes_the_lane(kind: str, *, ascii_only: bool) -> None:
     def event(text: str) -> Json:
         return {
             "text": lambda: chunk(content=text),
@@ -155,7 +156,7 @@ async def test_an_event_alone_in_its_chunk_takes_the_lane(kind: str) -> None:
     relay = Relay(lane=True)
     before = len(learnt)
     written, _ = await relay.run(
-        [chunked(data) for data in (*learnt, *(line(event(text), ascii_only=False) for text in TEXTS_OF_A_STREAM))]
+        [chunked(data) for data in (*learnt, *(line(event(text), ascii_only=ascii_only) for text in TEXTS_OF_A_STREAM))]
     )
     assert len(relay.relayed) < before
     names = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
