@@ -5,12 +5,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-import aiohttp
 import structlog
 
 from gateway.backend.breaker import Permit
-from gateway.backend.chunks import Chunks, Lane
-from gateway.backend.post import Response
+from gateway.backend.chunks import Lane
+from gateway.backend.post import FAILURES, Response
 from gateway.backend.silence import SilenceWatch
 from gateway.backend.trace_context import CallTrace
 from gateway.translate.errors import BackendFault, cut_short, fault_from_response
@@ -30,7 +29,6 @@ class Call:
     """
 
     __slots__ = (
-        "_chunks",
         "_permit",
         "_reads",
         "_response",
@@ -56,11 +54,9 @@ class Call:
         self.patience = watch.seconds
         self._waits_since: float | None = None
         self._reads = 0
-        self._chunks: Chunks | None = None
 
     async def __aenter__(self) -> Self:
         self._watch.add(self)
-        self._chunks = self._response.chunks()
         return self
 
     async def __aexit__(
@@ -84,43 +80,33 @@ class Call:
 
     def waited(self, now: float) -> float:
         """How long a read has waited; a relay waits since its last bytes, as far as it was asked before."""
-        if self._chunks is not None and self._chunks.reads != self._reads:
-            self._reads = self._chunks.reads
+        chunks = self._response.chunks
+        if chunks is not None and chunks.reads != self._reads:
+            self._reads = chunks.reads
             self._waits_since = now if self._waits_since is not None else None
         return now - self._waits_since if self._waits_since is not None else 0.0
 
     def give_up(self) -> None:
         """End a read that waits."""
-        if self._chunks is not None:
-            self._chunks.fail(TimeoutError())
-        else:
-            self._response.content.set_exception(TimeoutError())
+        self._response.fail(TimeoutError())
 
     async def read(self) -> bytes:
         """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
         self._waits_since = asyncio.get_running_loop().time()
         try:
-            data = await self._read()
+            data = await self._response.read()
         except TimeoutError:
             text = (
                 f"the backend at {self._where} sent nothing for {self.patience:g} s: it may hang; try again, or look "
                 "into its log"
             )
             raise BackendFault(504, text) from None
-        except (aiohttp.ClientError, OSError):
+        except FAILURES:
             raise cut_short() from None
         finally:
             self._waits_since = None
         self._permit.progressed()
         return data
-
-    async def _read(self) -> bytes:
-        if self._chunks is not None:
-            data = await self._chunks.read()
-            if data or not self._chunks.given_back:
-                return data
-            self._chunks = None
-        return await self._response.content.readany()
 
     async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
         """Give the bytes to `take` as soon as they have been read from the connection, where that is possible; `lane`
@@ -129,11 +115,12 @@ class Call:
         Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
         Raises what `take` raises. `take` must not block.
         """
-        if self._chunks is None:
+        chunks = self._response.chunks
+        if chunks is None:
             return
         self._waits_since = asyncio.get_running_loop().time()
         try:
-            await self._chunks.relay(take, lane)
+            await chunks.relay(take, lane)
         finally:
             self._waits_since = None
 
@@ -146,13 +133,13 @@ class Call:
 
     async def drain(self, seconds: float) -> None:
         """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
-        if self._response.content.is_eof():
+        if self._response.ended:
             return
         try:
             async with asyncio.timeout(seconds):
-                while await self._response.content.readany():
+                while await self._response.read():
                     pass
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except FAILURES:
             return
 
 
@@ -170,8 +157,8 @@ async def refusal(response: Response) -> BackendFault:
     body = bytearray()
     try:
         async with asyncio.timeout(_ERROR_SECONDS):
-            while len(body) < _ERROR_BYTES and (data := await response.content.readany()):
+            while len(body) < _ERROR_BYTES and (data := await response.read()):
                 body += data
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except FAILURES:
         log.debug("error body broke off", status=response.status)
     return fault_from_response(response.status, response.headers, bytes(body))

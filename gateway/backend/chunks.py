@@ -8,6 +8,8 @@ from typing import Final
 import aiohttp
 
 _LINE_END: Final = b"\r\n"
+# behind the size of the last chunk, where there are no trailers
+_LAST: Final = _LINE_END * 2
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
 _SIZES: Final = re.compile(rb"[0-9a-fA-F]+")
 # a chunk's size with its line end
@@ -23,9 +25,9 @@ Lane = Callable[["Chunks"], Receive]
 class Chunks:
     """Fed with what is read from the connection; gives the content to `read`, or to a function by `relay`.
 
-    `give_back` gets what is not content: the last chunk and what follows it, and all from a chunk on that is not
-    framed in the plainest way, with an extension for example; `ended` and `given_back` tell which. `divert` gets the
-    function that is to have what is read next in place of `receive`, while there is content to come.
+    `give_back` gets what is not content: what follows the end, which should be nothing, or all from a chunk on that is
+    not framed in the plainest way, with an extension for example, or trailers; `ended` and `given_back` tell which.
+    `divert` gets the function that is to have what is read next in place of `receive`, while there is content to come.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class Chunks:
             and len(data) == int(data[:at], 16) + at + 4
             and data.endswith(_LINE_END)
         ):
-            # one chunk, the most common case; the last one of all is empty
+            # one chunk, the most common case; the last one of all holds nothing
             content = data[at + 2 : -2] or self._content_of(data)
         else:
             content = self._content_of(data)
@@ -161,7 +163,13 @@ class Chunks:
                 else:
                     at, self._left = start, size
             else:
-                self.ended = True
+                end = line_end + 4
+                self.ended = data[line_end:end] == _LAST
+                self.given_back = not self.ended and not _LAST.startswith(data[line_end:end])
+                if self.ended:
+                    at = end
+                elif not self.given_back:
+                    self._rest, at = data[at:], length
         if self.ended or self.given_back:
             self._resume()
             self._give_back(data[at:])

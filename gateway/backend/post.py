@@ -6,6 +6,7 @@ connection, the request goes out in one write, and aiohttp's protocol on that co
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,6 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from gateway.backend.chunks import Chunks
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 # written at once; more goes out in slices: many megabytes must not go to the socket in one piece
 _SLICE_BYTES: Final = 1024 * 1024
-# of the head of an answer, and of each of its lines
-_BUFFER_BYTES: Final = 64 * 1024
-
 # what may be raised when there is no answer
 FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
 
@@ -45,41 +42,76 @@ class Attempt:
 
 
 class Response:
-    """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool."""
+    """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool.
 
-    __slots__ = ("_connection", "_tap", "_upload", "content", "headers", "status")
+    `chunks` gives the body as it comes, while that does not go through aiohttp.
+    """
+
+    __slots__ = ("_connection", "_content", "_protocol", "_tap", "_upload", "chunks", "headers", "status")
 
     def __init__(
-        self,
-        connection: "Connection",
-        tap: Tap,
-        upload: asyncio.Task[None] | None,
-        status: int,
-        headers: CIMultiDictProxy[str],
-        content: aiohttp.StreamReader,
+        self, connection: "Connection", protocol: ResponseHandler, tap: Tap, upload: asyncio.Task[None] | None
     ) -> None:
         self._connection = connection
+        self._protocol = protocol
         self._tap = tap
         self._upload = upload
-        self.status = status
-        self.headers = headers
-        self.content = content
-        content.on_eof(self._ended)
+        self._content: aiohttp.StreamReader | None = None
+        self.status = 200
+        self.headers: Mapping[str, str] = {}
+        self.chunks: Chunks | None = None
+
+    async def begin(self) -> None:
+        """Wait for the head. Raises one of FAILURES."""
+        streamed = await self._tap.streamed()
+        if streamed is None:
+            await self._read_head()
+        else:
+            self.headers = {"Content-Type": streamed.content_type}
+            self.chunks = streamed.chunks
+            self._tap.when_ended(self._ended)
 
     @property
     def content_type(self) -> str:
         """The media type, in small letters, without parameters."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    def chunks(self) -> Chunks | None:
-        """The answer's chunks as they come; None if aiohttp has them, and `content` gives them. To be asked once."""
-        return self._tap.answer(self.content)
+    @property
+    def ended(self) -> bool:
+        """Whether all has come."""
+        return self.chunks.ended if self.chunks is not None else self._content is None or self._content.is_eof()
+
+    async def read(self) -> bytes:
+        """What has come of the body, at least a byte; empty once there is no more. Raises one of FAILURES."""
+        if self.chunks is not None:
+            data = await self.chunks.read()
+            if data or not self.chunks.given_back:
+                return data
+            self.chunks = None
+            await self._read_head()
+        return await self._content.readany() if self._content is not None else b""
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come: for who reads."""
+        if self.chunks is not None:
+            self.chunks.fail(error)
+        elif self._content is not None:
+            self._content.set_exception(error)
 
     def close(self) -> None:
         """Drop the connection, unless the answer was read to its end."""
         if self._upload is not None and not self._upload.done():
             _abandon(self._connection, self._upload)
         self._connection.close()
+
+    async def _read_head(self) -> None:
+        while True:
+            message, content = await self._protocol.read()
+            if message.code >= 200:
+                break
+        self.status, self.headers, self._content = message.code, message.headers, content
+        self._tap.watch(content)
+        content.on_eof(self._ended)
 
     def _ended(self) -> None:
         if self._upload is None or self._upload.done():
@@ -131,16 +163,20 @@ class Post:
             if protocol is None or transport is None:
                 raise aiohttp.ServerDisconnectedError
             tap, attempt.reused = tap_of(transport)
-            tap.begin(stream=stream)
-            protocol.set_response_params(read_until_eof=True, read_bufsize=_BUFFER_BYTES)
+            unasked = protocol.should_close
+            if unasked and attempt.reused:
+                # the next answer would be taken from what has come already
+                raise aiohttp.ServerDisconnectedError
+            tap.begin(stream=stream and not unasked)
             head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
             if len(body) <= _SLICE_BYTES:
                 transport.write(head + body)
                 attempt.written = True
             else:
                 transport.write(head)
-                upload = asyncio.create_task(self._upload(protocol, body, attempt), name="upload")
-            return Response(connection, tap, upload, *await self._head_of_answer(protocol))
+                upload = asyncio.create_task(self._upload(protocol, tap, body, attempt), name="upload")
+            wait = _Wait(protocol, tap, self._answer)
+            return await self._begun(Response(connection, protocol, tap, upload), wait)
         except BaseException:
             _abandon(connection, upload)
             raise
@@ -162,20 +198,15 @@ class Post:
     def _closed(self) -> None:
         self._open -= 1
 
-    async def _head_of_answer(
-        self, protocol: ResponseHandler
-    ) -> tuple[int, CIMultiDictProxy[str], aiohttp.StreamReader]:
-        wait = _Wait(protocol, self._answer)
+    async def _begun(self, response: Response, wait: "_Wait") -> Response:
         self._watch.add(wait)
         try:
-            while True:
-                message, content = await protocol.read()
-                if message.code >= 200:
-                    return message.code, message.headers, content
+            await response.begin()
         finally:
             self._watch.discard(wait)
+        return response
 
-    async def _upload(self, protocol: ResponseHandler, body: bytes | bytearray, attempt: Attempt) -> None:
+    async def _upload(self, protocol: ResponseHandler, tap: Tap, body: bytes | bytearray, attempt: Attempt) -> None:
         """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""
         writer = StreamWriter(protocol, asyncio.get_running_loop())
         view = memoryview(body)
@@ -186,6 +217,7 @@ class Post:
         except TimeoutError as error:
             attempt.stuck = True
             protocol.set_exception(error)
+            tap.give_up()
         except (aiohttp.ClientError, OSError):
             # the protocol tells of it
             return
@@ -195,10 +227,11 @@ class Post:
 class _Wait:
     """The wait for an answer's head."""
 
-    __slots__ = ("_protocol", "_since", "patience")
+    __slots__ = ("_protocol", "_since", "_tap", "patience")
 
-    def __init__(self, protocol: ResponseHandler, patience: float) -> None:
+    def __init__(self, protocol: ResponseHandler, tap: Tap, patience: float) -> None:
         self._protocol = protocol
+        self._tap = tap
         self.patience = patience
         self._since: float | None = None
 
@@ -211,6 +244,7 @@ class _Wait:
     def give_up(self) -> None:
         """End the wait."""
         self._protocol.set_exception(TimeoutError())
+        self._tap.give_up()
 
 
 def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:

@@ -1,10 +1,11 @@
 """The bytes of a streamed answer, taken from the connection as soon as they have been read.
 
 aiohttp splits an answer's body into pieces, keeps them in a reader, and wakes the task that waits for them. With many
-streams of small events, that costs more than what is done with them. A tap stands before aiohttp's protocol on each
-connection to the backend. It passes on what comes, except for the chunks of a stream: these go to `Chunks`. Only the
-last chunk, which holds nothing, goes to aiohttp again: to that, the answer had no content, and the connection can be
-used for the next request. What is not framed in the plainest way stays with aiohttp from there on.
+streams of small events, that costs more than what is done with them; and for a short answer, to parse its head and to
+make its reader does. A tap stands before aiohttp's protocol on each connection to the backend. It reads the heads of
+answers to requests for a stream: where one says no more than that a stream in plain chunks follows, its chunks go to
+`Chunks`, and aiohttp hears nothing of the answer. All else it passes on; and where a chunk turns out not to be framed
+in the plainest way, aiohttp gets the head and what follows from there.
 
 A tap also tells aiohttp's reader of an answer when its connection is gone: where the framing is broken, aiohttp closes
 the connection, and the reader would wait for ever.
@@ -12,18 +13,37 @@ the connection, and the reader would wait for ever.
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from gateway.backend.chunks import Chunks, Receive
 
+_BEGIN: Final = b"HTTP/1.1 200"
+# a head in which nothing else matters to how the body is framed, and to what becomes of the connection
 _STREAMED: Final = re.compile(
-    rb"HTTP/1\.1 200[ \r](?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)(?!.*\r\ncontent-encoding:)",
+    rb"(?-i:HTTP/1\.1 200)(?=[ \r])"
+    rb"(?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)"
+    rb"(?!.*\r\n(?:content-encoding|content-length|upgrade):)"
+    rb"(?!.*\r\nconnection:(?![ \t]*keep-alive[ \t]*\r\n))"
+    rb"(?!.*\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r\n))"
+    rb"[^\r\n]*(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[^\r\n\x00]*)*\r\n\r\n",
     re.IGNORECASE | re.DOTALL,
 )
+_CONTENT_TYPE: Final = re.compile(rb"\r\ncontent-type:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 64 * 1024
+# of a body that aiohttp reads: what it may hold before it pauses
+_BUFFER_BYTES: Final = 64 * 1024
+
+
+class Streamed(NamedTuple):
+    """An answer that aiohttp does not know of: its `Content-Type`, and its chunks."""
+
+    content_type: str
+    chunks: Chunks
 
 
 def tap_of(transport: asyncio.Transport) -> tuple["Tap", bool]:
@@ -37,37 +57,58 @@ class Tap(asyncio.Protocol):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         inner = transport.get_protocol()
-        assert isinstance(inner, asyncio.Protocol)  # noqa: S101  # aiohttp's is one
+        assert isinstance(inner, ResponseHandler)  # noqa: S101  # aiohttp's is one
         self._inner = inner
         self._transport = transport
         self._in_head = False
         self._head = b""
-        self._held: list[bytes] | None = None
+        self._streamed: Streamed | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._chunks: Chunks | None = None
+        # as far as the chunks tell
+        self._ended = False
+        self._on_end: Callable[[], None] | None = None
         self._content: aiohttp.StreamReader | None = None
-        self._gone: aiohttp.ClientPayloadError | None = None
         transport.set_protocol(self)
 
     def begin(self, *, stream: bool) -> None:
         """A request goes out; whether it is for a stream."""
         self._in_head = stream
         self._head = b""
-        self._chunks = self._content = self._held = None
-        self._pass_on()
+        self._ended = False
+        self._chunks = self._content = self._streamed = self._on_end = None
+        self._divert_back()
+        if not stream:
+            self._leave_to_aiohttp()
 
-    def answer(self, content: aiohttp.StreamReader) -> Chunks | None:
-        """The chunks of the answer whose head has come; None if aiohttp has them, and `content` gives them."""
+    async def streamed(self) -> Streamed | None:
+        """The answer, once its head has come; None if aiohttp has it, or will tell why there is none."""
+        if self._in_head:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        streamed, self._streamed = self._streamed, None
+        return streamed
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call this once the answer, which aiohttp does not know of, has been read to its end."""
+        if self._ended:
+            callback()
+        else:
+            self._on_end = callback
+
+    def watch(self, content: aiohttp.StreamReader) -> None:
+        """aiohttp has the answer, and this is its reader."""
         if not content.is_eof():
             self._content = content
-        if self._held is None:
-            return None
-        held, self._held = b"".join(self._held), None
-        self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
-        if held:
-            chunks.receive(held)
-        if self._gone is not None:
-            chunks.fail(self._gone)
-        return chunks
+
+    def give_up(self) -> None:
+        """Wait for the head no longer."""
+        self._in_head = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -75,26 +116,28 @@ class Tap(asyncio.Protocol):
             self._receive_head(data)
         elif self._chunks is not None:
             self._chunks.receive(data)
-        elif self._held is not None:
-            self._held.append(data)
         else:
             self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
         """The other side sends no more."""
-        return self._inner.eof_received()
+        self._inner.eof_received()
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        if self._in_head:
+            self._leave_to_aiohttp(self._head)
         self._inner.connection_lost(exc)
-        self._gone = gone = aiohttp.ClientPayloadError("the connection is gone")
+        self.give_up()
+        gone = aiohttp.ClientPayloadError("the connection is gone")
         content = self._content
         if content is not None and not content.is_eof() and content.exception() is None:
             content.set_exception(gone)
         if self._chunks is not None:
             self._chunks.fail(gone)
         # these hold each other
-        self._chunks = None
+        self._chunks = self._on_end = None
         self.__dict__.pop("data_received", None)
 
     def pause_writing(self) -> None:
@@ -106,26 +149,41 @@ class Tap(asyncio.Protocol):
         self._inner.resume_writing()
 
     def _receive_head(self, data: bytes) -> None:
-        before, head = len(self._head), self._head + data
+        head = self._head = self._head + data
         end = head.find(_HEAD_END) + len(_HEAD_END)
-        if end < len(_HEAD_END):
-            self._head = head
-            self._in_head = len(head) < _LONGEST_HEAD
-            self._inner.data_received(data)
+        if end < len(_HEAD_END) and head.startswith(_BEGIN[: len(head)]) and len(head) < _LONGEST_HEAD:
             return
-        self._in_head, self._head = False, b""
-        if _STREAMED.match(head, 0, end) is None:
+        if _STREAMED.fullmatch(head, 0, end) is None:
+            self._leave_to_aiohttp(head)
+        else:
+            self._in_head = False
+            self._head = head[:end]
+            found = _CONTENT_TYPE.search(self._head)
+            self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
+            self._streamed = Streamed(found[1].decode("latin-1") if found else "", chunks)
+            if end < len(head):
+                chunks.receive(head[end:])
+        self.give_up()
+
+    def _leave_to_aiohttp(self, data: bytes = b"") -> None:
+        self._in_head = False
+        self._inner.set_response_params(read_until_eof=True, read_bufsize=_BUFFER_BYTES)
+        if data:
             self._inner.data_received(data)
-            return
-        # aiohttp must not see the answer's end, and give the connection to the next, before somebody has this one
-        self._held = [head[end:]]
-        self._inner.data_received(data[: end - before])
 
     def _give_back(self, data: bytes) -> None:
-        """What follows, from a chunk's beginning on, is for aiohttp."""
-        self._chunks = None
-        self._pass_on()
-        self._inner.data_received(data)
+        """The chunks are through with the answer, but for this."""
+        chunks, self._chunks = self._chunks, None
+        self._divert_back()
+        if chunks is None or chunks.given_back:
+            self._leave_to_aiohttp(self._head + data)
+            return
+        if data:
+            # belongs to no answer
+            self._inner.force_close()
+        self._ended = True
+        if self._on_end is not None:
+            self._on_end()
 
     def _divert(self, receive: Receive) -> None:
         """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
@@ -135,7 +193,7 @@ class Tap(asyncio.Protocol):
             setattr(self, "data_received", receive)  # noqa: B010  # not for every tap, as mypy would have it
             self._transport.set_protocol(self)
 
-    def _pass_on(self) -> None:
+    def _divert_back(self) -> None:
         if "data_received" in self.__dict__:
             del self.data_received
             if not self._transport.is_closing():

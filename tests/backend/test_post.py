@@ -60,7 +60,10 @@ def answering(*answers: bytes, seen: list[bytes]) -> Serve:
 
 async def body_of(response: Response) -> bytes:
     try:
-        return await response.content.read()
+        pieces = []
+        while data := await response.read():
+            pieces.append(data)
+        return b"".join(pieces)
     finally:
         response.close()
 
@@ -191,8 +194,14 @@ async def test_a_wait_for_one_of_few_connections() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", b""],
-    ids=["another protocol", "a length that is none", "nothing"],
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"",
+        b"HTT",
+        b"HTTP/1.1 200 OK\r\nContent-Ty",
+    ],
+    ids=["another protocol", "a length that is none", "nothing", "a bit", "half a head"],
 )
 async def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -204,6 +213,18 @@ async def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
         with pytest.raises(FAILURES) as error:
             await post(b"{}", b"", Attempt(), stream=True)
         assert isinstance(error.value, HttpProcessingError | aiohttp.ServerDisconnectedError)
+        assert not connector.closed
+
+
+async def test_a_server_that_speaks_first_is_none() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await reader.read()
+        writer.close()
+
+    async with posting(serve) as (post, connector):
+        with pytest.raises(HttpProcessingError):
+            await post(b"{}", b"", Attempt(), stream=True)
         assert not connector.closed
 
 

@@ -83,6 +83,9 @@ async def ask(backend: Backend, *, stream: bool = True) -> bytes:
         [HEAD + b"3\r\none\r\n", b"3;ext=1\r\ntwo\r\n" + END],
         [HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: 6") + b"one", b"two"],
         [HEAD.replace(b"text/event-stream", b"application/json") + CHUNKS, END],
+        [HEAD.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\nX-Empty:\r\n\r\n") + CHUNKS + END],
+        [HEAD.replace(b" OK", b"") + CHUNKS + END],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, CHUNKS + END],
     ],
     ids=[
         "in one",
@@ -93,6 +96,9 @@ async def ask(backend: Backend, *, stream: bool = True) -> bytes:
         "an extension",
         "no chunks",
         "JSON",
+        "other headers",
+        "no reason",
+        "behind a 100",
     ],
 )
 async def test_an_answer_comes_out_whole_and_its_connection_is_used_again(written: list[bytes]) -> None:
@@ -100,6 +106,32 @@ async def test_an_answer_comes_out_whole_and_its_connection_is_used_again(writte
         assert await ask(backend) == b"onetwo"
         assert await ask(backend) == b"onetwo"
         assert connections == [2]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [HEAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + CHUNKS + END],
+        [HEAD + CHUNKS + END + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"],
+        [HEAD + CHUNKS + END, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"],
+    ],
+    ids=["that is to be closed", "with more behind the end", "with more, later"],
+)
+async def test_a_connection_is_not_used_again(written: list[bytes]) -> None:
+    sent = asyncio.Event()
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        await pieces(*written)(writer)
+        sent.set()
+
+    async with serving(write, pieces(HEAD + CHUNKS + END)) as (backend, connections):
+        assert await ask(backend) == b"onetwo"
+        await sent.wait()
+        for _ in range(3):
+            # until what was sent behind the end has been read
+            await asyncio.sleep(0)
+        assert await ask(backend) == b"onetwo"
+        assert connections == [1, 1]
 
 
 async def test_a_stream_and_a_plain_answer_take_turns_on_one_connection() -> None:
