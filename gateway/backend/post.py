@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
 # copied behind the head in less time than it takes to write two pieces
-_COPIED_BYTES: Final = 32 * 1024
+_COPIED_BYTES: Final = 256 * 1024
 # written at once; more goes out in slices: many megabytes must not go to the socket in one piece
 _SLICE_BYTES: Final = 1024 * 1024
 # what may be raised when there is no answer

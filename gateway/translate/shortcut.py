@@ -81,6 +81,11 @@ class Shortcut:
         self._misses = 0 if used else _MOST_MISSES
 
     @property
+    def new(self) -> bool:
+        """Whether there may be too few events to come for one to be worth a look."""
+        return self.pattern is None and self._misses < _FIRST_LOOK
+
+    @property
     def curious(self) -> bool:
         """Whether another event is worth a look."""
         return self._misses < _MOST_MISSES
@@ -156,7 +161,7 @@ class Shortcut:
         it is all that has been read, as others will be.
         """
         self._misses += 1
-        if self._misses < _FIRST_LOOK and self.pattern is None and not alone:
+        if self.new and not alone:
             return
         if not event.startswith(b"data:") or event.count(b"\n") != len(_END) or not event.endswith(_END):
             return

@@ -1,6 +1,7 @@
 """One line for each finished request. No token, no prompt, no answer."""
 
 import asyncio
+import logging
 import time
 from typing import Any, Final
 
@@ -59,8 +60,12 @@ async def set_request_id(request: web.Request, response: web.StreamResponse) -> 
 
 
 def _write(request: web.Request, exchange: Exchange, status: int | None) -> None:
-    level = log.debug if request.path.startswith(_QUIET) else log.info
-    level("request", **{name: value for name, value in _fields(request, exchange, status) if value is not None})
+    level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
+    if not log.is_enabled_for(level):
+        return
+    log.log(
+        level, "request", **{name: value for name, value in _fields(request, exchange, status) if value is not None}
+    )
 
 
 def _fields(request: web.Request, exchange: Exchange, status: int | None) -> list[tuple[str, Any]]:

@@ -40,9 +40,9 @@ def make_lane(
         nonlocal frames
         frame = frames[len(data)]
         if frame is not None:
-            head, tail, out = frame
+            head, tail, begin, end, out, around = frame
             if data.startswith(head) and data.endswith(tail) and not is_closing() and unsent() <= MOST_UNSENT:
-                content = data[len(head) : -len(tail)]
+                content = data[begin:end]
                 if frames.counts and is_plain(content) is not None:
                     shortcut.characters += len(content)
                 else:
@@ -52,7 +52,7 @@ def make_lane(
                     content = written
                 if content:
                     chunks.reads += 1
-                    exchange.sent += frames.around + len(content)
+                    exchange.sent += around + len(content)
                     write(b"".join((out, content, _CHUNK_END)))
                     return
         pass_on(data)
@@ -62,21 +62,22 @@ def make_lane(
     return receive
 
 
-class _Frames(dict[int, tuple[bytes, bytes, bytes] | None]):
-    """By the length of what is read: how an event of the pattern begins and ends there, and how its translation begins.
+# how an event begins and ends, and where its content does; how its translation begins, and its bytes beside the content
+_Frame = tuple[bytes, bytes, int, int, bytes, int]
 
-    All with their chunk's framing, of which the length is a part.
-    """
+
+class _Frames(dict[int, _Frame | None]):
+    """Events of the pattern, by the length of what is read: with their chunk's framing, of which that is a part."""
 
     def __init__(self, pattern: Pattern | None, delta: bytes) -> None:
         self.pattern = pattern
         self.delta = delta
-        self.around = len(delta) + len(DELTA_END)
+        self._around = len(delta) + len(DELTA_END)
         # whether its characters are all that is to be told of a plain text
         self.counts = pattern is not None and pattern.kind != "arguments"
         self._tail = pattern.tail + _LINE_END if pattern else b""
 
-    def __missing__(self, length: int) -> tuple[bytes, bytes, bytes] | None:
+    def __missing__(self, length: int) -> _Frame | None:
         if self.pattern is None:
             return None
         # a chunk's size is less than what is read by two line ends and by its own digits
@@ -87,12 +88,13 @@ class _Frames(dict[int, tuple[bytes, bytes, bytes] | None]):
         if len(size) != digits or not 0 < content <= _LONGEST:
             # no chunk is as long as that, or none of one event
             return None
-        frame = self[length] = head, self._tail, self.begin(content)
+        frame = head, self._tail, len(head), len(head) + content, self.begin(content), self._around
+        self[length] = frame
         return frame
 
     def begin(self, content: int) -> bytes:
         """How the translation of an event begins, whose content is written in so many bytes."""
-        return b"%x\r\n%b" % (self.around + content, self.delta)
+        return b"%x\r\n%b" % (self._around + content, self.delta)
 
 
 _NONE: Final = _Frames(None, b"")

@@ -29,7 +29,7 @@ from gateway.web.exchange import EXCHANGE, Exchange
 # from about here on, a step takes longer than handing it to a thread, between whose bytecodes streams go on
 _LARGE_BYTES: Final = 1024 * 1024
 # from about here on, a buffer of the right size is faster than one that grows
-_ROOMY_BYTES: Final = 256 * 1024
+_ROOMY_BYTES: Final = 32 * 1024
 # a guess for the moment before the tokens are counted: English prose and JSON have about four characters a token
 _CHARACTERS_PER_TOKEN: Final = 4
 # a backend that refuses one field may refuse the next
