@@ -136,9 +136,7 @@ class Chunks:
         """The content of the chunks, and of the pieces of chunks, in `data`."""
         data, self._rest = self._rest + data, b""
         pieces: list[bytes] = []
-        at, length = 0, len(data)
-        if not self._left and not self._expects_line_end:
-            pieces, at = _whole_chunks(data)
+        at, length, looked = 0, len(data), False
         while at < length and not self._over:
             if self._left:
                 piece = data[at : at + self._left]
@@ -149,6 +147,12 @@ class Chunks:
                 continue
             if self._expects_line_end:
                 at = self._pass_line_end(data, at)
+                continue
+            if not looked:
+                whole, size = _whole_chunks(data[at:])
+                pieces += whole
+                at += size
+                looked = True
                 continue
             line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
             if line_end < 0 and length - at < _LONGEST_SIZE:

@@ -15,8 +15,8 @@ from gateway.translate.shortcut import Shortcut
 
 _DONE: Final = b"[DONE]"
 _EVENT_END: Final = b"\n\n"
-# so many events at once are looked at one by one, even in what may be a short answer
-_MANY: Final = 8
+# of some ten events: with more at once, one is worth a look, even in what may be a short answer
+_MANY_BYTES: Final = 2048
 # of copying all that has been read at once
 _MOST_TRIES: Final = 3
 # what a stream begins with, and JSON does not
@@ -75,7 +75,7 @@ class StreamTranslator:
 
     def _feed_parts(self, data: bytes) -> None:
         """Runs of known events by the shortcut, what is between them the long way."""
-        if self.shortcut.new and data.count(_EVENT_END) < _MANY:
+        if self.shortcut.new and len(data) < _MANY_BYTES:
             self._feed_long_way(data, alone=True)
             return
         start, length, tries = 0, len(data), _MOST_TRIES
