@@ -227,9 +227,12 @@ def _whole_chunks(data: bytes) -> tuple[list[bytes], int]:
     lines = data.split(_LINE_END)
     count = (len(lines) - 1) // 2
     sizes, contents = lines[0 : 2 * count : 2], lines[1 : 2 * count : 2]
-    if not count or _SIZES.fullmatch(b"".join(sizes)) is None or b"" in sizes:
+    # of many chunks, few have sizes of their own
+    different = set(sizes)
+    if not count or _SIZES.fullmatch(b"".join(different)) is None or b"" in different:
         return [], 0
-    numbers = [int(size, 16) for size in sizes]
+    known = {size: int(size, 16) for size in different}
+    numbers = list(map(known.__getitem__, sizes))
     if 0 in numbers:
         count = numbers.index(0)
         numbers, contents = numbers[:count], contents[:count]

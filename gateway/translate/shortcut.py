@@ -37,7 +37,8 @@ _SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
 # strings' contents, parted by line ends, which cannot stand in them
 _COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
 _ONE: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % _SHORT_ESCAPE)
-_ESCAPES: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|[^u])")
+# those that the encoder does not write so, with the backslashes in front of them that are text
+_FOREIGN: Final = re.compile(rb"(?<!\\)((?:\\\\)*+)(\\/|(?:\\u[0-9a-fA-F]{4})++)")
 # what decoding a string raises
 _NO_TEXT: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _PROBE: Final = "probe"
@@ -186,7 +187,8 @@ class Shortcut:
         if run.find(_END) == len(run) - len(_END):
             contents = [run[before : -len(tail)]]
         else:
-            contents = [event[before:behind] for event in run[: -len(_END)].split(_END)]
+            # lines are parted faster than events; each other one is empty, or what follows is not so
+            contents = [line[before:behind] for line in run.split(b"\n")[: -len(_END) : len(_END)]]
             if self._between.join(contents) != run[before : -len(tail)]:
                 return False
         parts = len(contents) - 1
@@ -251,9 +253,8 @@ def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
 
 def _as_written(content: bytes) -> bytes:
     """A string's content with its escapes as the encoder writes them. Raises one of _NO_TEXT for half a pair."""
-    return _ESCAPES.sub(_escape_as_written, content) if b"\\u" in content or b"\\/" in content else content
+    return _FOREIGN.sub(_rewritten, content) if b"\\u" in content or b"\\/" in content else content
 
 
-def _escape_as_written(escape: re.Match[bytes]) -> bytes:
-    found = escape[0]
-    return _json(_decode_text(b'"%b"' % found))[1:-1] if found[1:2] in (b"u", b"/") else found
+def _rewritten(found: re.Match[bytes]) -> bytes:
+    return found[1] + _json(_decode_text(b'"%b"' % found[2]))[1:-1]
