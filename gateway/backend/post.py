@@ -2,7 +2,8 @@
 
 A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Here one is
 like the next but for its token and body, and preparing it anew cost more than translating it. So the pool gives a
-connection, the request goes out in one write, and aiohttp's protocol on that connection parses the answer.
+connection, the request goes out in one write, and the tap on that connection reads the head of a plain stream; any
+other answer aiohttp's protocol parses.
 """
 
 import asyncio

@@ -119,10 +119,9 @@ class Tap(asyncio.Protocol):
         else:
             self._inner.data_received(data)
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """The other side sends no more."""
         self._inner.eof_received()
-        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -182,8 +181,9 @@ class Tap(asyncio.Protocol):
             # belongs to no answer
             self._inner.force_close()
         self._ended = True
-        if self._on_end is not None:
-            self._on_end()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
 
     def _divert(self, receive: Receive) -> None:
         """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
