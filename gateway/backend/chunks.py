@@ -167,17 +167,23 @@ class Chunks:
                 else:
                     at, self._left = start, size
             else:
-                end = line_end + 4
-                self.ended = data[line_end:end] == _LAST
-                self.given_back = not self.ended and not _LAST.startswith(data[line_end:end])
-                if self.ended:
-                    at = end
-                elif not self.given_back:
-                    self._rest, at = data[at:], length
+                at = self._pass_last(data, at, line_end)
         if self.ended or self.given_back:
             self._resume()
             self._give_back(data[at:])
         return b"".join(pieces)
+
+    def _pass_last(self, data: bytes, at: int, line_end: int) -> int:
+        found = data[line_end : line_end + len(_LAST)]
+        if found == _LAST:
+            self.ended = True
+            return line_end + len(_LAST)
+        if _LAST.startswith(found):
+            self._rest = data[at:]
+            return len(data)
+        # trailers
+        self.given_back = True
+        return at
 
     def _pass_line_end(self, data: bytes, at: int) -> int:
         found = data[at : at + 2]

@@ -47,7 +47,8 @@ class Attempt:
 class Response:
     """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool.
 
-    `chunks` gives the body as it comes, while that does not go through aiohttp.
+    `chunks` gives the body as it comes, while that does not go through aiohttp; of such an answer's `headers` there is
+    only the `Content-Type`.
     """
 
     __slots__ = ("_connection", "_content", "_protocol", "_tap", "_upload", "chunks", "headers", "status")
