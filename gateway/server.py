@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, cast
 
 import structlog
@@ -31,6 +31,9 @@ _LINGER_SECONDS: Final = 2.0
 _BACKLOG: Final = 1024
 # at shutdown, for requests that are no answers in progress
 _LAST_SECONDS: Final = 2.0
+# at shutdown, for the first request of clients that have connected
+_FIRST_SECONDS: Final = 0.5
+_FIRST_STEP_SECONDS: Final = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +105,7 @@ async def listening(
     cannot be listened on.
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
-    connections: set[asyncio.Transport] = set()
+    connections: set[Protocol] = set()
     try:
         await runner.setup()
         servers = await _bind(runner, settings, sockets, connections)
@@ -111,18 +114,29 @@ async def listening(
         finally:
             for server in servers:
                 server.close()
+            await _first_requests(connections)
+            for connection in list(connections):
+                connection.finish()
     finally:
         await runner.cleanup()
         # a closed connection waits for its client to take the rest, and the loop for the connection
-        for transport in list(connections):
-            transport.abort()
+        for connection in list(connections):
+            connection.abort()
+
+
+async def _first_requests(connections: Collection["Protocol"]) -> None:
+    """Wait a moment for the requests of clients that have connected and could no more be told to go elsewhere."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_SECONDS):
+            while any(connection.is_new for connection in connections):  # noqa: ASYNC110  # events would cost each request
+                await asyncio.sleep(_FIRST_STEP_SECONDS)
 
 
 async def _bind(
     runner: web.AppRunner,
     settings: Settings,
     sockets: Sequence[socket.socket],
-    connections: set[asyncio.Transport],
+    connections: set["Protocol"],
 ) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
     manager = cast(web.Server, runner.server)  # there since the runner was set up
@@ -144,33 +158,55 @@ class Protocol(web.RequestHandler):
     such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
     """
 
-    __slots__ = ("_connection", "_connections", "_refused")
+    __slots__ = ("_connection", "_connections", "_is_last", "_refused")
 
     def __init__(
         self,
         manager: web.Server,
         *,
         loop: asyncio.AbstractEventLoop,
-        connections: set[asyncio.Transport] | None = None,
+        connections: set["Protocol"] | None = None,
         keepalive_timeout: float = _KEEPALIVE_SECONDS,
     ) -> None:
-        """`connections` holds the transport while the connection lasts."""
+        """`connections` holds the protocol while the connection lasts."""
         super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
         self._connections = set() if connections is None else connections
         self._connection: asyncio.Transport | None = None
+        self._is_last = False
         self._refused = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request has come yet."""
+        return not self._request_count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         super().connection_made(transport)
         self._connection = cast(asyncio.Transport, transport)
-        self._connections.add(self._connection)
+        self._connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone."""
-        if self._connection is not None:
-            self._connections.discard(self._connection)
+        self._connections.discard(self)
         super().connection_lost(exc)
+
+    def finish(self) -> None:
+        """Close the connection with the response to the request that is in progress; now, if none is."""
+        self._is_last = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. aiohttp's server also calls this on each, when it shuts down; the rest of a body would
+        not be taken then.
+        """
+        if not self._is_last or (self._waiter is not None and not self._messages):
+            super().close()
+
+    def abort(self) -> None:
+        """Drop the connection, and what the client has not taken."""
+        if self._connection is not None:
+            self._connection.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""
@@ -180,18 +216,21 @@ class Protocol(web.RequestHandler):
             # no request can come before the end of this one's body: what came is the parser's error
             request.content.set_exception(web.RequestPayloadError())
             request.content.feed_eof()
-            self.close()
+            super().close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response; after one to what is no HTTP, wait for the client to close.
+        """Send a response, and close the connection if that is told to close. After a response to what is no HTTP, wait
+        for the client to close.
 
         What it still sends is dropped: a connection that is closed with bytes unread is reset, and the response lost.
         """
+        if self._is_last:
+            resp.force_close()
         result = await super().finish_response(request, resp, start_time)
         if self._refused and self.transport is not None:
-            self.close()
+            super().close()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             # the client's leaving ends this earlier

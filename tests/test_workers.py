@@ -106,9 +106,12 @@ class Stream:
 
 @asynccontextmanager
 async def streams_in_all(
-    gateway: Gateway, backend: ScriptedBackend, rest: asyncio.Event
+    gateway: Gateway, backend: ScriptedBackend, rest: asyncio.Event, *, spread: bool = True
 ) -> AsyncIterator[list[Stream]]:
-    """Opens streams until each worker has one; gives all of them. Their answers wait for `rest`."""
+    """Opens streams until each worker has one; gives all of them. Their answers wait for `rest`.
+
+    Where the kernel does not `spread` connections, one worker can be first each time: it is held until others are.
+    """
     backend.answers = [stream(*HELLO, rest, *END)] * _ENOUGH
     opened: list[Stream] = []
     async with AsyncExitStack() as stack:
@@ -122,6 +125,10 @@ async def streams_in_all(
             known = [one.pid for one in opened]
             (pid,) = [row["pid"] for row in status["workers"] if row["streams"] > known.count(row["pid"])]
             opened.append(Stream(pid, response, received))
+            if not spread and len(opened) < len(gateway.workers):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in gateway.workers:
+            os.kill(pid, signal.SIGCONT)
         yield opened
 
 
@@ -365,7 +372,7 @@ async def test_where_the_kernel_does_not_spread_connections_the_workers_share_a_
     rest = asyncio.Event()
     async with (
         start(program=("-c", elsewhere), BACKEND_URL=scripted.url) as gateway,
-        streams_in_all(gateway, scripted, rest) as streams,
+        streams_in_all(gateway, scripted, rest, spread=False) as streams,
     ):
         os.kill(gateway.workers[0], signal.SIGTERM)
         await gateway.line("shutting down")

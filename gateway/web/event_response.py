@@ -55,6 +55,10 @@ class EventResponse(web.StreamResponse):
         """Whether the connection can take another request after this response."""
         return self._stays
 
+    def force_close(self) -> None:
+        """Close the connection behind this response."""
+        self._stays = False
+
     @property
     def prepared(self) -> bool:
         """Whether the head is out."""
