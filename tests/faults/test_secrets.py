@@ -313,7 +313,8 @@ class Seen:
         answer, _, error = body.decode().partition("event: error")
         if response.status >= 400:
             answer, error = "", answer
-            self.headers["error"].add(names - {"retry-after"})
+            # not with each: when to come again, and that the gateway is about to leave
+            self.headers["error"].add(names - {"retry-after", "connection"})
         else:
             self.headers["stream" if "event-stream" in response.content_type else "answer"].add(names)
         self.places["answer"].append(answer)
