@@ -430,6 +430,8 @@ REPEATED: dict[str, tuple[bytes, str]] = {
     "that nobody reads": (body(x=[])[:-1] + b' , "x" : {}}', "x"),
     "three times": (body(x=1)[:-1] + b',"y":1,"x":1,"x":1}', "x"),
     "empty": (b'{"":1,"":1,' + body()[1:], ""),
+    "empty, without blanks": (b'{"":1,"":1,' + body()[1:].replace(b" ", b""), ""),
+    "short, without blanks": (b'{"top_k":1,' + body(top_k=1)[1:].replace(b" ", b""), "top_k"),
     "long": (body(**{"x" * 99: 1})[:-1] + b',"' + b"x" * 99 + b'":1}', "x" * 40),
 }
 
