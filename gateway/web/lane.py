@@ -20,7 +20,9 @@ from gateway.web.exchange import Exchange
 # of a text that is one token, or a few
 _LONGEST: Final = 512
 _LINE_END: Final = b"\r\n"
-_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
+_is_plain: Final = re.compile(rb"[ !#-\[\]-~]+").fullmatch
+# events, until it is looked at again whether the client takes them
+_LOOKS: Final = 16
 
 
 def make_lane(
@@ -31,19 +33,23 @@ def make_lane(
 
     To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing.
     """
-    pass_on = chunks.receive
-    write, is_closing, unsent = transport.write, transport.is_closing, transport.get_write_buffer_size
-    is_plain, note = _PLAIN.fullmatch, shortcut.note
+    pass_on, note = chunks.receive, shortcut.note
+    write, unsent = transport.write, transport.get_write_buffer_size
     frames = _NONE
 
-    def receive(data: bytes) -> None:
+    def go_the_long_way(data: bytes) -> None:
         nonlocal frames
+        pass_on(data)
+        learnt = chunks.relaying and chunks.between and shortcut.in_run
+        frames = _frames(frames, shortcut, writer) if learnt else _NONE
+
+    def receive(data: bytes) -> None:
         frame = frames[len(data)]
         if frame is not None:
             head, tail, begin, end, out, around = frame
-            if data.startswith(head) and data.endswith(tail) and not is_closing() and unsent() <= MOST_UNSENT:
+            if data.startswith(head) and data.endswith(tail) and (chunks.reads % _LOOKS or unsent() <= MOST_UNSENT):
                 content = data[begin:end]
-                if frames.counts and is_plain(content) is not None:
+                if frames.counts and _is_plain(content) is not None:
                     shortcut.characters += len(content)
                 else:
                     written = note(content)
@@ -51,13 +57,15 @@ def make_lane(
                         out = frames.begin(len(written))
                     content = written
                 if content:
+                    try:
+                        write(b"".join((out, content, _CHUNK_END)))
+                    except RuntimeError:
+                        # closed: the client has left, and the handler is being cancelled
+                        return
                     chunks.reads += 1
                     exchange.sent += around + len(content)
-                    write(b"".join((out, content, _CHUNK_END)))
                     return
-        pass_on(data)
-        learnt = chunks.relaying and chunks.between and shortcut.in_run
-        frames = _frames(frames, shortcut, writer) if learnt else _NONE
+        go_the_long_way(data)
 
     return receive
 
