@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, StreamReader, web
 
 from gateway.anthropic.errors import ApiError, InvalidRequest
 
@@ -63,7 +63,7 @@ async def read_body(request: web.Request) -> bytes:
             raise _too_large(limits)
         return body
     await _tell_to_continue(request)
-    pieces = request.content.iter_any()
+    pieces = _pieces(request.content)
     try:
         async with asyncio.timeout(limits.seconds):
             return await _gather(_unpacked(pieces, coding) if coding else pieces, limits)
@@ -91,6 +91,13 @@ async def close_unread(request: web.Request, response: web.StreamResponse) -> No
     if not request.content.is_eof() or request.content.exception():
         response.force_close()
         response.headers["Connection"] = "close"
+
+
+async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
+    """A body as it came: aiohttp's `iter_any` would join what waits, and all is joined once more at the end."""
+    async for piece, _ in content.iter_chunks():
+        if piece:
+            yield piece
 
 
 async def _gather(pieces: AsyncIterator[bytes], limits: BodyLimits) -> bytes:
