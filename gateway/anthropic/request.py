@@ -8,7 +8,7 @@ Structs of which a conversation has thousands are not the garbage collector's (`
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -145,6 +145,24 @@ KNOWN_BLOCKS: Final = frozenset(
         "web_fetch_tool_result",
     }
 )
+# what else clients send in the body (research/claude-code.md, sections 3.2 and 9)
+_NOT_READ: Final = (
+    "betas",
+    "billing_policy",
+    "cache_control",
+    "compaction",
+    "container",
+    "context_management",
+    "diagnostics",
+    "fallback_credit_token",
+    "fallbacks",
+    "inference_geo",
+    "mcp_servers",
+    "metadata",
+    "service_tier",
+    "speed",
+    "thread",
+)
 # how deep blocks lie in blocks: a text in the source of a document in a tool result
 _LEVELS: Final = 4
 _ROLES: Final = frozenset({"user", "assistant", "system"})
@@ -177,13 +195,13 @@ _tool = msgspec.json.Decoder(Tool).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 
 
-def _unread(*kinds: type[Struct]) -> Callable[[bytes | bytearray | Raw], Struct]:
-    """A decoder that leaves the fields of these structs raw. Others are skipped: there may be millions."""
-    names = dict.fromkeys(name for kind in kinds for name in kind.__struct_fields__)
+def _unread(*kinds: type[Struct], names: Iterable[str] = ()) -> Callable[[bytes | bytearray | Raw], Struct]:
+    """A decoder that leaves the fields of these structs and `names` raw. Others are skipped: there may be millions."""
+    names = dict.fromkeys([*(name for kind in kinds for name in kind.__struct_fields__), *names])
     return msgspec.json.Decoder(msgspec.defstruct("Unread", [(name, Raw | UnsetType, UNSET) for name in names])).decode
 
 
-_envelope = _unread(MessagesRequest)
+_envelope = _unread(MessagesRequest, names=_NOT_READ)
 _inside = _unread(Message, Block, Source)
 
 
@@ -238,7 +256,8 @@ def _refuse_repeated_keys(body: bytes | bytearray) -> None:
     in each message and block takes longer than to read the request. Raises InvalidRequest, and what the decoder raises.
     """
     known = _fields(_envelope(body))
-    values = sum(len(memoryview(value)) for value in known.values())
+    lengths = {name: len(memoryview(value)) for name, value in known.items()}
+    values = sum(lengths.values())
     # as most clients write it, with few blanks or none: nothing is left that a second key could stand in
     if len(body) - values - sum(map(len, known)) - _AROUND_FIELD * len(known) - 1 < _LEAST_REPEATED:
         return
@@ -256,7 +275,7 @@ def _refuse_repeated_keys(body: bytes | bytearray) -> None:
         if key in seen or (value is not None and not body.startswith(value, at)):
             break
         seen.add(key)
-        at = _end_of_value(body, at) if value is None else at + len(memoryview(value))
+        at = _end_of_value(body, at) if value is None else at + lengths[key]
     if not _END.match(body, at):
         raise InvalidRequest(f"{key[:40]}: must not be given twice")
 

@@ -428,6 +428,7 @@ REPEATED: dict[str, tuple[bytes, str]] = {
     "of other types": (b'{"messages":7,' + body()[1:], "messages"),
     "written with an escape": (rb'{"m\u006fdel":"m",' + body()[1:], "model"),
     "that nobody reads": (body(x=[])[:-1] + b' , "x" : {}}', "x"),
+    "passed over": (body(metadata={})[:-1] + b',"metadata":{"user_id":"u"}}', "metadata"),
     "three times": (body(x=1)[:-1] + b',"y":1,"x":1,"x":1}', "x"),
     "empty": (b'{"":1,"":1,' + body()[1:], ""),
     "empty, without blanks": (b'{"":1,"":1,' + body()[1:].replace(b" ", b""), ""),
