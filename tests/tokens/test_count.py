@@ -1,5 +1,6 @@
 """Token counts of chat requests."""
 
+import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,8 @@ from gateway.openai.request import ChatMessage, ChatRequest, Part, ToolCallParam
 from gateway.tokens.count import TokenCounter
 from gateway.translate.request import translate_request
 
-SAMPLES = Path(__file__).parents[1] / "samples/claude-code"
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests/samples/claude-code"
 # what a chat template adds
 MESSAGE, TOOL, ANSWER = 4, 8, 3
 # 100 x 75 pixels
@@ -49,6 +51,15 @@ def counter() -> TokenCounter:
 def test_a_text_counts_as_tiktoken_counts_it(counter: TokenCounter, text: str) -> None:
     assert counter.text(text) == real(text)
     assert counter.text(text) == real(text)
+
+
+def test_of_a_long_text_a_part_is_counted_and_the_estimate_is_close(counter: TokenCounter) -> None:
+    prose = "".join(path.read_text("utf-8") for path in sorted(ROOT.glob("*/README.md")))
+    code = "".join(path.read_text("utf-8") for path in sorted(ROOT.glob("gateway/**/*.py")))
+    packed = base64.b64encode(code.encode()).decode()
+    text = prose + code[:200_000] + packed[:100_000] + "日本語のテキスト。" * 10_000
+
+    assert counter.text(text) == pytest.approx(real(text), rel=0.03)
 
 
 def test_known_counts(counter: TokenCounter) -> None:
