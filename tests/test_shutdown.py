@@ -24,8 +24,8 @@ HEAD = (
 class Serving:
     """A gateway in this process that `stop` tells to stop."""
 
-    def __init__(self, app: web.Application, port: int, told: asyncio.Event, stopping: asyncio.Event) -> None:
-        self.app, self.port = app, port
+    def __init__(self, port: int, told: asyncio.Event, stopping: asyncio.Event) -> None:
+        self.port = port
         self._told, self._stopping = told, stopping
 
     async def stop(self) -> None:
@@ -58,7 +58,7 @@ def serve(scripted: ScriptedBackend, tmp_path: Path) -> Serve:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(work())
             try:
-                yield Serving(app, await port, told, stopping)
+                yield Serving(await port, told, stopping)
             finally:
                 told.set()
 
