@@ -111,6 +111,8 @@ async def test_a_stream_is_seen_while_it_runs_and_then_among_the_finished(
     rest = asyncio.Event()
     scripted.answers = [stream(*HELLO, rest, *END)]
     gateway = await start_gateway(scripted.url)
+    # the first count of a process reads the tokenizer, which a first token would wait for
+    await gateway.post("/v1/messages/count_tokens", json=ask(), headers=TOKEN)
     page = await browser.open(str(gateway.make_url("/")))
     await text(page, "#connection", "Live")
     await text(page, "#running", "Nothing is being answered right now.")
@@ -161,6 +163,32 @@ async def test_errors_come_with_what_to_do_and_the_breaker_is_seen_to_open(
     await text(page, "#tiles", "open")
     await text(page, "#notes", "The circuit breaker is open")
     await text(page, "#finished .tag.bad", "refused 404")
+
+
+async def test_what_is_selected_and_where_one_is_outlive_what_comes(
+    browser: Browser, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    failures = 30
+    scripted.answers = [*[respond(b"{}", status=500)] * failures, stream(*HELLO, *END)]
+    gateway = await start_gateway(scripted.url, backend_retries="0")
+    for _ in range(failures):
+        assert (await gateway.post("/v1/messages", json=ask(), headers=TOKEN)).status == 500
+    page = await browser.open(str(gateway.make_url("/")))
+    await text(page, "#failures li", "The backend failed")
+    list_of_finished = "#finished > [tabindex]"
+    await page.evaluate("getSelection().selectAllChildren(document.querySelector('#failures .remedy'))")
+    await page.locator(list_of_finished).focus()
+    await page.evaluate(f"document.querySelector('{list_of_finished}').scrollTop = 120")
+    marked = await page.evaluate("String(getSelection())")
+
+    async with gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN) as answer:
+        await answer.read()
+    await page.locator(f'#finished [data-id="{answer.headers["request-id"]}"]').wait_for()
+
+    assert marked == "The backend failed; its own log should say why."
+    assert await page.evaluate("String(getSelection())") == marked
+    assert await page.evaluate(f"document.activeElement === document.querySelector('{list_of_finished}')")
+    assert await page.evaluate("document.activeElement.scrollTop") >= 120
 
 
 async def test_settings_for_claude_code_are_copied(

@@ -15,8 +15,47 @@ function byId(id) {
   return document.getElementById(id);
 }
 
+// Gives an element these children and changes only what differs: what is selected, focused, scrolled or moving stays so.
 function fill(id, ...children) {
-  byId(id).replaceChildren(...children);
+  revise(byId(id), children);
+}
+
+// Children with a data-id keep their elements, wherever they go; all others are known by their place.
+function revise(parent, children) {
+  const wanted = new Set(children.map((child) => child.dataset?.id));
+  const known = new Map();
+  for (const old of [...parent.children]) {
+    if (old.dataset.id && !wanted.has(old.dataset.id)) old.remove();
+    else if (old.dataset.id) known.set(old.dataset.id, old);
+  }
+  let place = parent.firstChild;
+  for (const child of children) {
+    const id = child.dataset?.id;
+    const old = id ? known.get(id) : place;
+    if (!old || old.nodeName !== child.nodeName || old.dataset?.id !== id) {
+      parent.insertBefore(child, place);
+      continue;
+    }
+    if (old === place) place = old.nextSibling;
+    else parent.insertBefore(old, place);
+    reviseOne(old, child);
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+function reviseOne(old, child) {
+  if (old.isEqualNode(child)) return;
+  if (child.nodeType === Node.TEXT_NODE) {
+    old.data = child.data;
+    return;
+  }
+  for (const name of old.getAttributeNames()) if (!child.hasAttribute(name)) old.removeAttribute(name);
+  for (const name of child.getAttributeNames()) old.setAttribute(name, child.getAttribute(name));
+  revise(old, [...child.childNodes]);
 }
 
 function setText(id, text) {

@@ -83,12 +83,8 @@ function showFinished({ finished }) {
       h("td.number.wide", null, ended.tokens_per_second === undefined ? "–" : rate(ended.tokens_per_second)));
   });
   const head = h("thead", null, h("tr", null, heads.map(([name, kind]) => h(`th${kind}`, { scope: "col" }, name))));
-  const before = byId("finished").firstChild?.scrollTop ?? 0;
-  const box = h("div.scroll", { tabindex: "0", role: "group", "aria-labelledby": "finished-title" }, h("table", null, head, h("tbody", null, rows)));
-  const focused = document.activeElement?.parentElement === byId("finished");
-  fill("finished", box);
-  box.scrollTop = before;
-  if (focused) box.focus({ preventScroll: true });
+  const table = h("table", null, head, h("tbody", null, rows));
+  fill("finished", h("div.scroll", { tabindex: "0", role: "group", "aria-labelledby": "finished-title" }, table));
 }
 
 function showFailures({ failures }) {
@@ -112,18 +108,14 @@ function showModels({ models, backend }) {
     fill("models", h("p.empty", null, why));
     return;
   }
-  const before = byId("models").firstChild?.scrollTop ?? 0;
   const rows = models.map((model) => h("li", null,
     h("span", null, model.id),
     h("span.marks", null,
       model.thinking ? h("span.tag.on", { title: model.thinking === "seen" ? "an answer was seen to think" : "the backend's list says so" }, "thinks") : null,
       model.images ? h("span.tag", null, "images") : null,
       model.context_window ? h("span.tag", { title: `${number(model.context_window)} tokens` }, `${context(model.context_window)} context`) : null)));
-  const focused = document.activeElement?.parentElement === byId("models");
-  const box = h("div.scroll", models.length > 8 ? { tabindex: "0", role: "group", "aria-labelledby": "models-title" } : null, h("ul.models", null, rows));
-  fill("models", box);
-  box.scrollTop = before;
-  if (focused) box.focus({ preventScroll: true });
+  const scrolls = models.length > 8 ? { tabindex: "0", role: "group", "aria-labelledby": "models-title" } : null;
+  fill("models", h("div.scroll", scrolls, h("ul.models", null, rows)));
 }
 
 function showNotes({ gateway, backend, breaker }) {
@@ -132,8 +124,6 @@ function showNotes({ gateway, backend, breaker }) {
   if (!backend.reached) notes.push(["bad", `The backend has not been reached yet: check that it runs at ${backend.url}, and BACKEND_URL.`]);
   if (breaker.state === "open") notes.push(["bad", "The circuit breaker is open: the backend failed several times in a row and is left alone for a moment."]);
   if (gateway.workers_seen < gateway.workers) notes.push(["", `${gateway.workers_seen} of ${gateway.workers} workers are shown; the others have not told yet what they do.`]);
-  const texts = notes.map(([, text]) => text).join("\n");
-  if (byId("notes").innerText.trim() === texts) return;
   fill("notes", ...notes.map(([tone, text]) => h(`p.note${tone ? `.${tone}` : ""}`, { role: "status" }, text)));
 }
 
