@@ -238,11 +238,14 @@ async def test_an_answer_ends_well_after_caddy_was_told_to_stop(
 async def test_an_answer_that_breaks_off_is_told(
     caddy_version: str, scripted: ScriptedBackend, gateway: str, start_caddy: StartCaddy
 ) -> None:
-    scripted.answers = [stream(*HELLO, cut=True)]
+    begun = asyncio.Event()
+    scripted.answers = [stream(*HELLO, begun, cut=True)]
     caddy = await start_caddy(gateway)
 
     received, cut = bytearray(), False
     async with caddy.session() as client, client.post(MESSAGES, json=ask(stream=True), headers=TOKEN) as response:
+        # before that, the gateway would ask again
+        begun.set()
         try:
             async for piece in response.content.iter_any():
                 received += piece
