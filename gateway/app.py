@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway import __version__
 from gateway.addresses import Address
+from gateway.anthropic.known_tools import KnownTools
 from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.breaker import Breaker
 from gateway.backend.catalogue import Catalogue
@@ -22,7 +23,7 @@ from gateway.tokens.count import TokenCounter
 from gateway.tracing import Tracing
 from gateway.web.access_log import access_log, set_request_id
 from gateway.web.auth import auth
-from gateway.web.body import LIMITS, BodyLimits, close_unread
+from gateway.web.body import BodyLimits, close_unread
 from gateway.web.context import GATEWAY, Gateway
 from gateway.web.counters import Counters, CounterTable
 from gateway.web.documents import DocumentReader
@@ -65,17 +66,16 @@ def make_app(
     end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
     others that serve with it, `metrics` what belongs to that place's metrics; `tracing` says where spans go.
     """
-    app = web.Application(middlewares=[access_log, errors, auth])
-    add_routes(app)
-    app[ACCESS] = StatusAccess(settings.status_key)
-    app[LIMITS] = BodyLimits(settings.max_body_mib, settings.request_timeout_secs)
-    app.on_response_prepare.append(set_request_id)
-    app.on_response_prepare.append(close_unread)
-
     try:
         keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file)
     except ValueError as error:
         raise SettingsError(f"GATEWAY_API_KEYS_FILE={error}") from None
+
+    app = web.Application(middlewares=[access_log, errors, auth(keys)])
+    add_routes(app)
+    app[ACCESS] = StatusAccess(settings.status_key)
+    app.on_response_prepare.append(set_request_id)
+    app.on_response_prepare.append(close_unread)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         backend = _make_backend(settings)
@@ -86,6 +86,8 @@ def make_app(
             started=row.board.started if row else time.monotonic(),
             backend=backend,
             catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
+            limits=BodyLimits(settings.max_body_mib, settings.request_timeout_secs),
+            known_tools=KnownTools(),
             counter=TokenCounter(),
             counting=counting,
             large=large,

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -76,6 +77,7 @@ class Backend:
         self._connections = connections
         self._key = key
         self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
+        self._key_line = f"{self._key_header}: {self._scheme}".encode()
         self._watch = SilenceWatch(timeouts.silence, shortest=min(timeouts.silence, timeouts.answer))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
@@ -97,12 +99,10 @@ class Backend:
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
-        headers = b"".join(
-            b"%b: %b\r\n" % (name.encode(), value.encode()) for name, value in self.authorization(token).items()
-        )
-        headers += _STREAM_HEADERS if stream else _HEADERS
-        loop = asyncio.get_running_loop()
-        started, tries = loop.time(), 0
+        headers = _STREAM_HEADERS if stream else _HEADERS
+        if key := self._key or token:
+            headers = b"%b%b\r\n%b" % (self._key_line, key.encode(), headers)
+        started, tries = time.monotonic(), 0
         while True:
             permit = self.breaker.admit()
             tries += 1
@@ -111,7 +111,7 @@ class Backend:
                 response = await self._guarded(body, headers, permit, traced, stream=stream)
                 return Call(response, permit, self._watch, traced, where=self.endpoint.shown, retries=tries - 1)
             except BackendFault as fault:
-                pause = self._retry.pause(fault, tries, loop.time() - started)
+                pause = self._retry.pause(fault, tries, time.monotonic() - started)
                 if pause is None or self.breaker.state == "open":
                     raise
                 self.asks_again(fault)
@@ -178,7 +178,12 @@ class Backend:
         key = self._key or token
         if not key:
             return {}
-        return {self._key_header: f"Bearer {key}" if self._key_header == "Authorization" else key}
+        return {self._key_header: f"{self._scheme}{key}"}
+
+    @property
+    def _scheme(self) -> str:
+        """What stands in front of a key."""
+        return "Bearer " if self._key_header == "Authorization" else ""
 
     async def close(self) -> None:
         """Close all connections."""

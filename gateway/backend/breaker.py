@@ -149,6 +149,9 @@ class Breaker:
 
     def report_success(self, *, trial: bool) -> None:
         """A call went well."""
+        if not trial and not self._breaker.fail_counter:
+            # changes nothing, whatever the state
+            return
         if self._counts(trial=trial):
             self._breaker.call(_succeed)
             self._tell()

@@ -1,7 +1,9 @@
 """One call to the backend whose answer has begun."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -92,7 +94,7 @@ class Call:
 
     async def read(self) -> bytes:
         """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
-        self._waits_since = asyncio.get_running_loop().time()
+        self._waits_since = time.monotonic()
         try:
             data = await self._response.read()
         except TimeoutError:
@@ -118,7 +120,7 @@ class Call:
         chunks = self._response.chunks
         if chunks is None:
             return
-        self._waits_since = asyncio.get_running_loop().time()
+        self._waits_since = time.monotonic()
         try:
             await chunks.relay(take, lane)
         finally:
@@ -132,15 +134,16 @@ class Call:
         return b"".join(pieces)
 
     async def drain(self, seconds: float) -> None:
-        """Give the backend a moment to close an answer that is complete: then its connection can be used again."""
+        """Give the backend a moment to close an answer that is complete: then its connection can be used again.
+
+        Returns as well when it is cancelled: a client that leaves now has had its answer.
+        """
         if self._response.ended:
             return
-        try:
+        with suppress(asyncio.CancelledError, *FAILURES):
             async with asyncio.timeout(seconds):
                 while await self._response.read():
                     pass
-        except FAILURES:
-            return
 
 
 async def refusal(response: Response) -> BackendFault:

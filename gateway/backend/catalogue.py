@@ -59,6 +59,7 @@ class Catalogue:
         self._models: dict[str, Model] = {}
         self._by_lower_case: dict[str, Model] = {}
         self._learnt: dict[str, Profile] = {}
+        self._profiles: dict[str, Profile] = {}
         self._loaded = self._reached = False
         self._asked_at = float("-inf")
         self._lock = asyncio.Lock()
@@ -131,7 +132,10 @@ class Catalogue:
 
     def find(self, name: str) -> Model | None:
         """The model of this name in the list as it is now."""
-        for candidate in (name, _bare(name), _bare(name).lower().removeprefix(_ALIAS)):
+        if model := self._models.get(name):
+            return model
+        bare = _bare(name)
+        for candidate in (name, bare, bare.lower().removeprefix(_ALIAS)):
             if model := self._models.get(candidate) or self._by_lower_case.get(candidate.lower()):
                 return model
         return None
@@ -145,10 +149,15 @@ class Catalogue:
 
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model: the one learnt from its refusals, else by host or list."""
-        if learnt := self._learnt.get(model.id):
-            return learnt
+        if known := self._learnt.get(model.id) or self._profiles.get(model.id):
+            return known
         profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
-        return structs.replace(profile, sees_images=False) if model.sees_images is False else profile
+        if model.sees_images is False:
+            profile = structs.replace(profile, sees_images=False)
+        if model.id in self._models:
+            # of models that are not listed, clients may name any number
+            self._profiles[model.id] = profile
+        return profile
 
     def learn(self, model: Model, profile: Profile) -> None:
         """Use this profile for a model from now on."""
@@ -187,6 +196,7 @@ class Catalogue:
 
     def _set(self, models: list[Model]) -> None:
         self._models = {model.id: model for model in models}
+        self._profiles.clear()
         self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
         self._loaded = self._reached = True
         self._fetched_at = self._clock()

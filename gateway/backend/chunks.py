@@ -10,12 +10,17 @@ import aiohttp
 _LINE_END: Final = b"\r\n"
 # behind the size of the last chunk, where there are no trailers
 _LAST: Final = _LINE_END * 2
+# the last chunk of all
+_END: Final = b"0" + _LAST
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
-_SIZES: Final = re.compile(rb"[0-9a-fA-F]+")
 # a chunk's size with its line end
 _LONGEST_SIZE: Final = 10
+# of a few digits: there are not many such, and streams use the same ones again and again
+_SHORT_SIZE: Final = 3
 # bytes that wait for a slow reader before reading pauses
 _MOST_WAITING: Final = 128 * 1024
+
+_sizes: dict[bytes, int] = {}
 
 Receive = Callable[[bytes], None]
 # what stands before `Chunks.receive` in a relay
@@ -106,8 +111,7 @@ class Chunks:
         if (
             at > 0
             and not (self._left or self._rest or self._expects_line_end)
-            and _SIZE.fullmatch(data, 0, at) is not None
-            and len(data) == int(data[:at], 16) + at + 4
+            and _size(data[:at]) == len(data) - at - 4
             and data.endswith(_LINE_END)
         ):
             # one chunk, the most common case; the last one of all holds nothing
@@ -149,17 +153,20 @@ class Chunks:
                 at = self._pass_line_end(data, at)
                 continue
             if not looked:
-                whole, size = _whole_chunks(data[at:])
+                whole, passed = _whole_chunks(data[at:])
                 pieces += whole
-                at += size
+                at += passed
                 looked = True
+                if data[at:] == _END:
+                    self.ended, at = True, length
                 continue
             line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
+            size = _size(data[at:line_end]) if line_end > 0 else None
             if line_end < 0 and length - at < _LONGEST_SIZE:
                 self._rest, at = data[at:], length
-            elif line_end < 0 or _SIZE.fullmatch(data, at, line_end) is None:
+            elif size is None:
                 self.given_back = True
-            elif size := int(data[at:line_end], 16):
+            elif size:
                 start, end = line_end + 2, line_end + 2 + size
                 if data[end : end + 2] == _LINE_END:
                     pieces.append(data[start:end])
@@ -228,21 +235,29 @@ class Chunks:
             self._waiter.set_result(None)
 
 
+def _size(word: bytes) -> int | None:
+    """A chunk's size; None if it is not written in the plainest way."""
+    size = _sizes.get(word)
+    if size is None and _SIZE.fullmatch(word) is not None:
+        size = int(word, 16)
+        if len(word) <= _SHORT_SIZE:
+            _sizes[word] = size
+    return size
+
+
 def _whole_chunks(data: bytes) -> tuple[list[bytes], int]:
     """The contents of the chunks at the beginning of `data`, as far as line ends alone tell, and where these end."""
     lines = data.split(_LINE_END)
     count = (len(lines) - 1) // 2
     sizes, contents = lines[0 : 2 * count : 2], lines[1 : 2 * count : 2]
-    # of many chunks, few have sizes of their own
-    different = set(sizes)
-    if not count or _SIZES.fullmatch(b"".join(different)) is None or b"" in different:
-        return [], 0
-    known = {size: int(size, 16) for size in different}
-    numbers = list(map(known.__getitem__, sizes))
-    if 0 in numbers:
-        count = numbers.index(0)
-        numbers, contents = numbers[:count], contents[:count]
+    numbers = list(map(_sizes.get, sizes))
+    if None in numbers:
+        numbers = list(map(_size, sizes))
     if numbers != list(map(len, contents)):
-        # a line end within a content
+        # a line end within a content, or no sizes
         return [], 0
+    if b"" in contents:
+        # of the last chunk
+        count = contents.index(b"")
+        contents = contents[:count]
     return contents, len(data) - len(_LINE_END.join(lines[2 * count :]))

@@ -8,13 +8,14 @@ other answer aiohttp's protocol parses.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import Struct
 from yarl import URL
 
 from gateway.backend.chunks import Chunks
@@ -22,6 +23,7 @@ from gateway.backend.silence import SilenceWatch
 from gateway.backend.tap import Tap, tap_of
 
 if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
 
 # copied behind the head in less time than it takes to write two pieces
@@ -32,8 +34,7 @@ _SLICE_BYTES: Final = 1024 * 1024
 FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct, eq=False):
     """How far a request got: `queued` for one of a limited number of connections, on one that was `reused`, all of it
     `written`, or `stuck`, because the backend took nothing.
     """
@@ -125,6 +126,15 @@ class Response:
             self.close()
 
 
+class _Address(aiohttp.ClientRequest):
+    """A request as far as the pool looks at it; it does so with each request that goes out."""
+
+    @cached_property
+    def connection_key(self) -> "ConnectionKey":
+        """What connections to this address are kept under."""
+        return super().connection_key
+
+
 class Post:
     """Posts to one address."""
 
@@ -139,7 +149,7 @@ class Post:
         answer: float,
     ) -> None:
         """The times are those of `Timeouts`, in seconds."""
-        request = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
+        request = _Address("POST", url, loop=asyncio.get_running_loop())
         self._session = session
         self._watch = watch
         # for the pool, which looks at the address only
@@ -183,35 +193,36 @@ class Post:
                 transport.write(head)
                 upload = asyncio.create_task(self._upload(protocol, tap, body, attempt), name="upload")
             wait = _Wait(protocol, tap, self._answer)
-            return await self._begun(Response(connection, protocol, tap, upload), wait)
+            self._watch.add(wait)
+            response = Response(connection, protocol, tap, upload)
+            try:
+                await response.begin()
+            finally:
+                self._watch.discard(wait)
         except BaseException:
             _abandon(connection, upload)
             raise
+        else:
+            return response
 
     async def _connect(self, attempt: Attempt) -> "Connection":
         connector = self._session.connector
         if connector is None:
             raise aiohttp.ClientConnectionError("the session is closed")
-        attempt.queued = 0 < connector.limit <= self._open
+        limited = connector.limit > 0
+        attempt.queued = limited and self._open >= connector.limit
         try:
             connection = await connector.connect(self._request, [], self._connect_timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
         attempt.queued = False
-        self._open += 1
-        connection.add_callback(self._closed)
+        if limited:
+            self._open += 1
+            connection.add_callback(self._closed)
         return connection
 
     def _closed(self) -> None:
         self._open -= 1
-
-    async def _begun(self, response: Response, wait: "_Wait") -> Response:
-        self._watch.add(wait)
-        try:
-            await response.begin()
-        finally:
-            self._watch.discard(wait)
-        return response
 
     async def _upload(self, protocol: ResponseHandler, tap: Tap, body: bytes | bytearray, attempt: Attempt) -> None:
         """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""

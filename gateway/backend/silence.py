@@ -5,6 +5,7 @@ event of every stream.
 """
 
 import asyncio
+import time
 from typing import Final, Protocol
 
 _LONGEST_TICK: Final = 1.0
@@ -17,7 +18,7 @@ class Reading(Protocol):
     patience: float
 
     def waited(self, now: float) -> float:
-        """How long it has waited until `now`, in seconds of the loop's clock; 0 while it does not."""
+        """How long it has waited until `now`, in seconds of `time.monotonic`; 0 while it does not."""
 
     def give_up(self) -> None:
         """End the read with TimeoutError."""
@@ -49,10 +50,9 @@ class SilenceWatch:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._tick)
-            now = loop.time()
+            now = time.monotonic()
             for reading in list(self._readings):
                 if reading.waited(now) >= reading.patience:
                     reading.give_up()

@@ -14,6 +14,7 @@ the connection, and the reader would wait for ever.
 import asyncio
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -35,6 +36,8 @@ _STREAMED: Final = re.compile(
 _CONTENT_TYPE: Final = re.compile(rb"\r\ncontent-type:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 64 * 1024
+# that are kept: those of most servers differ in their date only
+_MOST_HEADS: Final = 32
 # of a body that aiohttp reads: what it may hold before it pauses
 _BUFFER_BYTES: Final = 64 * 1024
 
@@ -44,6 +47,15 @@ class Streamed(NamedTuple):
 
     content_type: str
     chunks: Chunks
+
+
+@lru_cache(maxsize=_MOST_HEADS)
+def _streamed_type(head: bytes) -> str | None:
+    """The `Content-Type` of an answer in plain chunks; None for a head that is not a plain stream's."""
+    if _STREAMED.fullmatch(head) is None:
+        return None
+    found = _CONTENT_TYPE.search(head)
+    return found[1].decode("latin-1") if found else ""
 
 
 def tap_of(transport: asyncio.Transport) -> tuple["Tap", bool]:
@@ -152,14 +164,14 @@ class Tap(asyncio.Protocol):
         end = head.find(_HEAD_END) + len(_HEAD_END)
         if end < len(_HEAD_END) and head.startswith(_BEGIN[: len(head)]) and len(head) < _LONGEST_HEAD:
             return
-        if _STREAMED.fullmatch(head, 0, end) is None:
+        content_type = _streamed_type(head[:end])
+        if content_type is None:
             self._leave_to_aiohttp(head)
         else:
             self._in_head = False
             self._head = head[:end]
-            found = _CONTENT_TYPE.search(self._head)
             self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
-            self._streamed = Streamed(found[1].decode("latin-1") if found else "", chunks)
+            self._streamed = Streamed(content_type, chunks)
             if end < len(head):
                 chunks.receive(head[end:])
         self.give_up()

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, structs
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.anthropic.writer import Finish
 from gateway.backend.adapter import Backend
 from gateway.openai.chunk import Chunk, Delta, MalformedChunk, Usage, decode_chunk

@@ -4,16 +4,23 @@ Tool schemas are raw JSON: they go through as they came. Fields that only some b
 are added by their profile.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
+import msgspec
 from msgspec import Raw
+
+Text = str | Raw
+"""A text; raw, it is the JSON of a string."""
+
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class TextPart(TypedDict):
     """A piece of text among other parts."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class ImageURL(TypedDict):
@@ -52,7 +59,7 @@ class ChatMessage(TypedDict):
     """One message of the conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[Part]
+    content: Text | list[Part]
     tool_calls: NotRequired[list[ToolCallParam]]
     tool_call_id: NotRequired[str]
     reasoning_content: NotRequired[str]
@@ -80,7 +87,7 @@ class ChatRequest(TypedDict, total=False):
 
     model: str
     messages: list[ChatMessage]
-    tools: list[ToolSpec]
+    tools: Sequence[ToolSpec]
     tool_choice: str | dict[str, Any]
     parallel_tool_calls: bool
     tool_stream: bool
@@ -95,3 +102,26 @@ class ChatRequest(TypedDict, total=False):
     stream_options: dict[str, bool]
     chat_template_kwargs: dict[str, Any]
     reasoning_effort: str
+
+
+class EncodedTools(list[ToolSpec]):
+    """Tools that requests share: nobody may change them. `tokens`: how many they are, once that has been counted."""
+
+    __slots__ = ("encoded", "tokens")
+
+    def __init__(self, specs: Iterable[ToolSpec]) -> None:
+        """Encode them."""
+        super().__init__(specs)
+        self.encoded = Raw(msgspec.json.encode(specs))
+        self.tokens: int | None = None
+
+
+def plain(text: Text) -> str:
+    """The text itself."""
+    return text if isinstance(text, str) else _decode_text(text)
+
+
+def as_sent(chat: ChatRequest) -> Mapping[str, object]:
+    """What to encode: the same JSON, made from what is encoded already where there is such."""
+    tools = chat.get("tools")
+    return {**chat, "tools": tools.encoded} if isinstance(tools, EncodedTools) else chat

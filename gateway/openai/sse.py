@@ -37,6 +37,9 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes, in order; those without data are left out, as browsers do."""
+        if not (self._open_line or self._data or self._event or self._after_cr) and (plain := _plain_events(data)):
+            self._at_start = False
+            return plain
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")
@@ -77,3 +80,11 @@ class SSEDecoder:
             self._event = line[6:].strip()
         elif line == b"data":
             self._data.append(b"")
+
+
+def _plain_events(data: bytes) -> list[ServerSentEvent]:
+    """The events, if each is one line of data with line feeds behind it, as most backends write them; else none."""
+    if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data:
+        return []
+    texts = data[6:-2].split(b"\n\ndata: ")
+    return [(b"", text) for text in texts] if data.count(b"\n") == 2 * len(texts) else []

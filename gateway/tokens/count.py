@@ -5,9 +5,12 @@ ends. A conversation grows by one turn at a time, so texts that were counted bef
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Final
 
-from gateway.openai.request import ChatRequest, Part
+from msgspec import Raw
+
+from gateway.openai.request import ChatMessage, ChatRequest, EncodedTools, Part, Text, ToolSpec, plain
 from gateway.tokens.images import image_tokens
 
 # the packaged vocabulary; its SHA-256 is checked as it is loaded
@@ -30,6 +33,10 @@ _LONG: Final = 256
 _SAMPLE: Final = 64
 
 
+Counted = Text | bytes
+"""What can be counted: a text, also in UTF-8."""
+
+
 class TokenCounter:
     """Counts; safe to use from several threads. The vocabulary takes about 0.25 s to load, at the first count."""
 
@@ -48,8 +55,8 @@ class TokenCounter:
         """Load the vocabulary ahead of the first count. Raises ValueError if its SHA-256 is wrong."""
         self.text("")
 
-    def text(self, text: str | bytes) -> int:
-        """The tokens of a text, which may be in UTF-8."""
+    def text(self, text: Counted) -> int:
+        """The tokens of a text."""
         key = _key(text)
         count = self._counts.get(key)
         if count is None:
@@ -63,38 +70,58 @@ class TokenCounter:
 
     def request(self, chat: ChatRequest) -> int:
         """The tokens of all that a request sends: system, messages, calls, results, thinking, images, tools."""
-        return sum(map(self.text, _texts(chat))) + _other_tokens(chat)
+        texts, images = _contents(chat["messages"])
+        return sum(map(self.text, texts)) + images + self._tools(chat.get("tools", ())) + _framing(chat)
 
     def request_if_quick(self, chat: ChatRequest) -> int | None:
         """The same, or None if more than some short texts have not been counted before."""
         if not self._counts:
             # the vocabulary may not have been loaded
             return None
-        total, left = 0, _QUICK_CHARACTERS
-        for text in _texts(chat):
-            count = self._counts.get(_key(text))
+        tools = chat.get("tools", ())
+        counted = tools.tokens if isinstance(tools, EncodedTools) else None
+        texts, images = _contents(chat["messages"])
+        if counted is None:
+            texts += _tool_texts(tools)
+        total, left = images + (counted or 0), _QUICK_CHARACTERS
+        for text in texts:
+            key = _key(text)
+            count = self._counts.get(key)
             if count is None:
-                left -= len(text)
+                left -= key[1]
                 if left < 0:
                     return None
                 count = self.text(text)
             total += count
-        return total + _other_tokens(chat)
+        if isinstance(tools, EncodedTools):
+            # for the next time
+            self._tools(tools)
+        return total + _framing(chat)
+
+    def _tools(self, tools: Sequence[ToolSpec]) -> int:
+        if not isinstance(tools, EncodedTools):
+            return sum(map(self.text, _tool_texts(tools)))
+        if tools.tokens is None:
+            tools.tokens = sum(map(self.text, _tool_texts(tools)))
+        return tools.tokens
 
 
-def _key(text: str | bytes) -> tuple[int, int]:
-    """What tells texts apart, well enough for an estimate; of a long one, not each character is looked at."""
+def _key(text: Counted) -> tuple[int, int]:
+    """What tells texts apart, well enough for an estimate: a sample of a long one, hashed, and its length."""
+    if isinstance(text, Raw):
+        view = memoryview(text)
+        return hash((bytes(view[:: len(view) // _SAMPLE + 1]), bytes(view[-_SAMPLE:]))), len(view)
     length = len(text)
     if length > _LONG:
         return hash((text[:: length // _SAMPLE], text[-_SAMPLE:])), length
     return hash(text), length
 
 
-def _count(text: str | bytes) -> int:
+def _count(text: Counted) -> int:
     # imported late: it is not needed to start
     import tiktoken
 
-    words = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    words = text.decode("utf-8", "replace") if isinstance(text, bytes) else plain(text)
     encode = tiktoken.get_encoding(_ENCODING).encode_ordinary
     if len(words) <= _WINDOWS * _WINDOW:
         return len(encode(words))
@@ -104,27 +131,33 @@ def _count(text: str | bytes) -> int:
     return counted * len(words) // (_WINDOWS * _WINDOW)
 
 
-def _other_tokens(chat: ChatRequest) -> int:
-    messages, tools = chat["messages"], chat.get("tools", ())
-    parts = (message["content"] for message in messages if not isinstance(message["content"], str))
-    return _PER_ANSWER + _PER_MESSAGE * len(messages) + _PER_TOOL * len(tools) + sum(map(_images, parts))
+def _framing(chat: ChatRequest) -> int:
+    return _PER_ANSWER + _PER_MESSAGE * len(chat["messages"]) + _PER_TOOL * len(chat.get("tools", ()))
 
 
-def _texts(chat: ChatRequest) -> list[str | bytes]:
-    texts: list[str | bytes] = []
-    for message in chat["messages"]:
+def _contents(messages: Sequence[ChatMessage]) -> tuple[list[Counted], int]:
+    """The texts, and how many tokens the images are."""
+    texts: list[Counted] = []
+    images = 0
+    for message in messages:
         content = message["content"]
-        if isinstance(content, str):
+        if not isinstance(content, list):
             texts.append(content)
         else:
             texts += [part["text"] for part in content if part["type"] == "text"]
+            images += _images(content)
         if len(message) > _PLAIN_FIELDS:
             texts.append(message.get("reasoning_content", ""))
             texts.append(message.get("reasoning", ""))
             for call in message.get("tool_calls", ()):
                 texts.append(call["function"]["name"])
                 texts.append(call["function"]["arguments"])
-    for tool in chat.get("tools", ()):
+    return texts, images
+
+
+def _tool_texts(tools: Sequence[ToolSpec]) -> list[Counted]:
+    texts: list[Counted] = []
+    for tool in tools:
         function = tool["function"]
         texts.append(function["name"])
         texts.append(function.get("description", ""))

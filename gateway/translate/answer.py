@@ -138,9 +138,9 @@ def _reduce_events(reducer: Reducer, events: Iterable[ServerSentEvent]) -> bool:
         data = text.strip()
         if data == _DONE:
             return True
-        if name == b"error" and data:
-            raise fault_in_answer(data)
         if data:
+            if name == b"error":
+                raise fault_in_answer(data)
             reducer.chunk(_read(data))
     return False
 
@@ -167,7 +167,7 @@ def _malformed(error: Exception) -> BackendFault:
 def _read(data: bytes) -> Chunk:
     """One chunk. Raises BackendFault for one that tells of an error, MalformedChunk for what is none."""
     chunk = decode_chunk(data)
-    if chunk.is_error:
+    if not (chunk.choices and chunk.error is None) and chunk.is_error:
         raise fault_in_answer(data)
     return chunk
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.anthropic.request import Block, MessagesRequest, Source
-from gateway.openai.request import ImagePart, Part, TextPart
+from gateway.openai.request import ImagePart, Part, Text, TextPart
 from gateway.translate.pdf import UnreadablePDF
 
 PDF: Final = "application/pdf"
@@ -20,7 +20,7 @@ _ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
 Documents = Mapping[str, str | UnreadablePDF]
 
 
-def text_part(text: str) -> TextPart:
+def text_part(text: Text) -> TextPart:
     """A text as a part."""
     return {"type": "text", "text": text}
 
@@ -68,11 +68,21 @@ def unknown_text(block: Block) -> str:
 def pdf_sources(request: MessagesRequest) -> Iterator[str]:
     """The base64 data of every PDF in the conversation, in order."""
     for message in request.messages:
-        for block in message.content if isinstance(message.content, list) else ():
-            for item in (block, *(block.content if isinstance(block.content, list) else ())):
-                source = item.source
-                if item.type == "document" and isinstance(source, Source) and source.data and source.media_type == PDF:
-                    yield source.data
+        if not isinstance(message.content, list):
+            continue
+        for block in message.content:
+            if block.type == "document":
+                yield from _pdf_data(block)
+            elif isinstance(block.content, list):
+                for item in block.content:
+                    if item.type == "document":
+                        yield from _pdf_data(item)
+
+
+def _pdf_data(document: Block) -> Iterator[str]:
+    source = document.source
+    if isinstance(source, Source) and source.data and source.media_type == PDF:
+        yield source.data
 
 
 def _document_body(source: Source, documents: Documents) -> str | None:

@@ -13,15 +13,15 @@ conversation: the messages of one turn are a prefix of those of the next (design
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Block, Message
 from gateway.openai.profile import Profile
-from gateway.openai.request import ChatMessage, FunctionCall, Part, TextPart, ToolCallParam
+from gateway.openai.request import ChatMessage, FunctionCall, Part, Text, TextPart, ToolCallParam, plain
 from gateway.translate import media
 from gateway.translate.opaque import Opaque, unpack
 from gateway.translate.system import inline_system_text
@@ -67,23 +67,21 @@ class _BadBlock(Exception):
     """A block lacks what its type needs; the text says what."""
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(Struct, eq=False):
     """A tool call, and its result once that has come."""
 
     param: ToolCallParam
     result: str | None = None
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct, eq=False):
     """An assistant's turn in the making. `waiting`: calls without a result, by the id that the client gives them."""
 
-    texts: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
-    calls: list[_Call] = field(default_factory=list)
-    waiting: dict[str, deque[_Call]] = field(default_factory=dict)
-    reasoning_details: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[str] = []
+    thinking: list[str] = []
+    calls: list[_Call] = []
+    waiting: dict[str, deque[_Call]] = {}
+    reasoning_details: list[dict[str, Any]] = []
     answered: bool = False
 
 
@@ -101,8 +99,8 @@ class _Conversation:
         self._parts: list[Part] = []
         self._names: dict[str, str] = {}  # every call so far: the client's id to the tool's name
 
-    def user(self, content: str | list[Block]) -> None:
-        if isinstance(content, str):
+    def user(self, content: Text | list[Block]) -> None:
+        if not isinstance(content, list):
             if content:
                 self._parts.append(media.text_part(content))
             return
@@ -112,16 +110,17 @@ class _Conversation:
             else:
                 self._parts += self._user_parts(block)
 
-    def system(self, content: str | list[Block]) -> None:
-        if text := inline_system_text(content):
+    def system(self, content: Text | list[Block]) -> None:
+        if text := inline_system_text(content if isinstance(content, list) else plain(content)):
             self._parts.append(media.text_part(text))
 
-    def assistant(self, content: str | list[Block]) -> None:
+    def assistant(self, content: Text | list[Block]) -> None:
         if self._parts or self._turn.answered:
             self._flush()
         turn = self._turn
-        if isinstance(content, str):
-            turn.texts.append(content)
+        if not isinstance(content, list):
+            # not by `plain` alone: a conversation has hundreds of these, and hardly one is still unread
+            turn.texts.append(content if isinstance(content, str) else plain(content))
             return
         opaque = unpack(content)
         turn.reasoning_details += opaque.reasoning_details
@@ -211,7 +210,7 @@ class _Conversation:
             if item.type == "image":
                 part = media.image_part(item.source, sees_images=self._profile.sees_images)
                 if part["type"] == "text":
-                    texts.append(part["text"])
+                    texts.append(plain(part["text"]))
                 else:
                     name = self._names.get(block.tool_use_id or "", "a tool")
                     texts.append("[image: in the next user message]")
@@ -257,12 +256,12 @@ def _items(result: Block) -> Sequence[Block]:
     return result.content or ()
 
 
-def _content(parts: list[Part]) -> str | list[Part]:
+def _content(parts: list[Part]) -> Text | list[Part]:
     """One string where all is text: the form that every chat template takes."""
     if len(parts) == 1 and parts[0]["type"] == "text":
         return parts[0]["text"]
     texts: list[TextPart] = [part for part in parts if part["type"] == "text"]
-    return "\n\n".join(part["text"] for part in texts) if len(texts) == len(parts) else parts
+    return "\n\n".join(plain(part["text"]) for part in texts) if len(texts) == len(parts) else parts
 
 
 def _arguments(block: Block) -> str:

@@ -51,6 +51,8 @@ class ReasoningDetails:
 
     def take(self) -> str | None:
         """The data of a block for what has gathered, which is then forgotten; None where text alone says it all."""
+        if not self._items:
+            return None
         items = list(self._items.values())
         self._items = {}
         if any(item.get(name) for item in items for name in _OPAQUE):

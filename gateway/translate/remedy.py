@@ -118,7 +118,7 @@ def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estima
 
 
 def _without_images(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
-    sent = any(not isinstance(message["content"], str) for message in chat["messages"])
+    sent = any(isinstance(message["content"], list) for message in chat["messages"])
     return structs.replace(profile, sees_images=False) if sent and _NO_IMAGES.search(said) else None
 
 

@@ -1,5 +1,6 @@
 """A Messages request as a chat-completions request."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.anthropic.errors import InvalidRequest
@@ -8,10 +9,10 @@ from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, ChatRequest, ToolSpec
 from gateway.translate.media import Documents
 from gateway.translate.messages import translate_messages
+from gateway.translate.offer import offer_tools
 from gateway.translate.system import system_text
 from gateway.translate.thinking import missing_thinking, thinking_fields
-from gateway.translate.tool_limits import fit_tools
-from gateway.translate.tools import fit_ids, left_out_note, translate_choice, translate_tools
+from gateway.translate.tools import fit_ids, translate_choice
 
 
 def translate_request(
@@ -28,15 +29,12 @@ def translate_request(
     Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
     Raises InvalidRequest.
     """
-    tools, left_out = translate_tools(request.tools)
-    tools, too_many, tool_notes = fit_tools(tools, request.tool_choice, profile)
+    tools, notes = offer_tools(request.tools, request.tool_choice, profile)
     response_format = _response_format(request)
-    notes = [left_out_note(left_out + too_many)] if left_out or too_many else []
-    notes += tool_notes
     if response_format is not None and "response_format" in profile.drops:
-        notes.append(_format_note(response_format))
+        notes = [*notes, _format_note(response_format)]
     messages: list[ChatMessage] = []
-    if system := system_text(request.system, notes):
+    if (request.system or notes) and (system := system_text(request.system, notes)):
         messages.append({"role": "system", "content": system})
     messages += translate_messages(
         request.messages,
@@ -60,7 +58,7 @@ def translate_request(
     return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
 
 
-def _tool_fields(request: MessagesRequest, tools: list[ToolSpec], profile: Profile) -> ChatRequest:
+def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: Profile) -> ChatRequest:
     """Nothing at all without tools: an empty list, and a choice among none, are refused by OpenAI and vLLM."""
     fields: ChatRequest = {}
     if tools:
@@ -76,12 +74,11 @@ def _tool_fields(request: MessagesRequest, tools: list[ToolSpec], profile: Profi
 
 def _sampling(request: MessagesRequest, profile: Profile, context_window: int | None) -> ChatRequest:
     fields: ChatRequest = {}
-    if request.max_tokens is not None:
+    if (asked := request.max_tokens) is not None:
         # Claude Code asks unknown models for up to 128000 tokens; vLLM refuses more than its whole window
-        limits = (request.max_tokens, context_window, profile.most_tokens)
-        fields[profile.max_tokens_field] = min(limit for limit in limits if limit)
+        fields[profile.max_tokens_field] = min(asked, context_window or asked, profile.most_tokens or asked)
     # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
-    if stops := [stop for stop in request.stop_sequences or () if stop]:
+    if request.stop_sequences and (stops := [stop for stop in request.stop_sequences if stop]):
         if profile.max_stops is not None and len(stops) > profile.max_stops:
             # none may be lost in silence: the answer would run past it
             raise InvalidRequest(f"stop_sequences: this backend takes {profile.max_stops} at most, not {len(stops)}")

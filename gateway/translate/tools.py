@@ -6,13 +6,14 @@ conversation stays the same from turn to turn.
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
 from msgspec import Raw
 
 from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.known_tools import SharedTools
 from gateway.anthropic.request import Tool, ToolChoice
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, ToolSpec
@@ -35,7 +36,18 @@ def backend_name(name: str) -> str:
 
 def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
     """The way back: shortened names to the client's own. Names that went as they are do not appear."""
-    names = (tool.name for tool in tools or () if tool.name)
+    if not tools:
+        return {}
+    if isinstance(tools, SharedTools):
+        known: dict[str, str] | None = tools.made.get(client_names)
+        if known is None:
+            known = tools.made[client_names] = _long_names(tools)
+        return known
+    return _long_names(tools)
+
+
+def _long_names(tools: Iterable[Tool]) -> dict[str, str]:
+    names = (tool.name for tool in tools if tool.name)
     return {backend_name(name): name for name in names if len(name) > _NAME_LIMIT}
 
 
@@ -80,7 +92,7 @@ def _fitting_id(call_id: str, profile: Profile) -> str:
     return blake2b(call_id.encode(), digest_size=length).hexdigest()[:length]
 
 
-def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[str]]:
+def translate_tools(tools: Sequence[Tool]) -> tuple[list[ToolSpec], list[str]]:
     """The tools on offer, and the names of those left out because only Anthropic's servers could run them.
 
     Tools that the client loads later (`defer_loading`) go last: the list in front of them, and with it the prompt's
@@ -89,7 +101,7 @@ def translate_tools(tools: Sequence[Tool] | None) -> tuple[list[ToolSpec], list[
     kept: list[ToolSpec] = []
     deferred: list[ToolSpec] = []
     left_out: list[str] = []
-    for number, tool in enumerate(tools or ()):
+    for number, tool in enumerate(tools):
         if not tool.name:
             if not tool.type or tool.type == "custom":
                 raise InvalidRequest(f"tools.{number}.name: Field required")

@@ -25,8 +25,9 @@ log = structlog.get_logger("gateway.access")
 @web.middleware
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the exchange its id, and log how it went."""
-    exchange = request[EXCHANGE] = Exchange()
-    if tracer := request.app.get(TRACER):
+    exchange, app = Exchange(), request.app
+    request[EXCHANGE] = exchange
+    if tracer := app.get(TRACER):
         exchange.trace = tracer.begin(request, exchange)
     status: int | None = None
     try:
@@ -43,9 +44,9 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         return response
     finally:
         _write(request, exchange, status)
-        if metrics := request.app.get(METRICS):
+        if metrics := app.get(METRICS):
             metrics.request_ended(request, exchange, status)
-        request.app[GATEWAY].history.note(request.path, exchange, status)
+        app[GATEWAY].history.note(request.path, exchange, status)
         if exchange.trace is not None:
             exchange.trace.end(exchange, status)
             exchange.trace = None
@@ -61,39 +62,40 @@ async def set_request_id(request: web.Request, response: web.StreamResponse) -> 
 
 def _write(request: web.Request, exchange: Exchange, status: int | None) -> None:
     level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
-    if not log.is_enabled_for(level):
-        return
-    log.log(
-        level, "request", **{name: value for name, value in _fields(request, exchange, status) if value is not None}
-    )
+    logger = log.bind()
+    if logger.is_enabled_for(level):
+        logger.log(level, "request", **_fields(request, exchange, status))
 
 
-def _fields(request: web.Request, exchange: Exchange, status: int | None) -> list[tuple[str, Any]]:
-    now = time.perf_counter()
-    usage = exchange.usage
-    renamed = exchange.backend_model if exchange.backend_model != exchange.model else None
-    first = exchange.first_event
-    return [
-        ("request_id", exchange.request_id),
-        ("method", request.method),
-        ("path", request.path),
-        ("status", status),
-        ("outcome", exchange.outcome),
-        ("client", exchange.client),
-        ("model", _cut(exchange.model)),
-        ("backend_model", _cut(renamed)),
-        ("stream", exchange.stream),
-        ("stop_reason", exchange.stop_reason),
-        ("input_tokens", usage.input_tokens if usage else None),
-        ("cached_tokens", usage.cache_read_input_tokens if usage else None),
-        ("output_tokens", usage.output_tokens if usage else None),
-        ("first_event_ms", None if first is None else round((first - exchange.started) * 1000, 1)),
-        ("retries", exchange.retries or None),
-        ("duration_ms", round((now - exchange.started) * 1000, 1)),
-        ("bytes_in", request.content_length),
-        ("bytes_out", exchange.sent or None),
-        ("error", exchange.error),
-    ]
+def _fields(request: web.Request, exchange: Exchange, status: int | None) -> dict[str, Any]:
+    """What is known of a request; each has a line, so what few lines have is added."""
+    usage, first, renamed = exchange.usage, exchange.first_event, exchange.backend_model
+    fields = {
+        "request_id": exchange.request_id,
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "outcome": exchange.outcome,
+        "model": _cut(exchange.model),
+        "stream": exchange.stream,
+        "stop_reason": exchange.stop_reason,
+        "input_tokens": usage.input_tokens if usage else None,
+        "cached_tokens": usage.cache_read_input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "first_event_ms": None if first is None else round((first - exchange.started) * 1000, 1),
+        "duration_ms": round((time.perf_counter() - exchange.started) * 1000, 1),
+        "bytes_in": request.content_length,
+        "bytes_out": exchange.sent or None,
+    }
+    if renamed != exchange.model:
+        fields["backend_model"] = _cut(renamed)
+    if exchange.client is not None:
+        fields["client"] = exchange.client
+    if exchange.retries:
+        fields["retries"] = exchange.retries
+    if exchange.error is not None:
+        fields["error"] = exchange.error
+    return {name: value for name, value in fields.items() if value is not None} if None in fields.values() else fields
 
 
 def _cut(name: str | None) -> str | None:

@@ -7,26 +7,31 @@ import re
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.anthropic.errors import ApiError
-from gateway.web.context import GATEWAY
 from gateway.web.exchange import EXCHANGE, Exchange
 from gateway.web.keys import KeyRing
 
 _ANTHROPIC: Final = "sk-ant-"
 # what a header can carry to any backend unchanged
 _TOKEN: Final = re.compile(r"[!-~]+")
+# as clients write it
+_BEARER: Final = re.compile(r"Bearer ([!-~]+)")
 # the paths under which everything needs a token
 _GUARDED: Final = "/v1/"
 
 
-@web.middleware
-async def auth(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the token of a request that needs one. Raises ApiError 401."""
-    if request.path.startswith(_GUARDED):
-        _let_in(request.app[GATEWAY].keys, request[EXCHANGE], client_token(request))
-    return await handler(request)
+def auth(keys: KeyRing) -> Middleware:
+    """Reads the token of each request that needs one. Raises ApiError 401."""
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(_GUARDED):
+            _let_in(keys, request[EXCHANGE], client_token(request))
+        return await handler(request)
+
+    return let_in
 
 
 def _let_in(keys: KeyRing, exchange: Exchange, token: str) -> None:
@@ -44,14 +49,17 @@ def _let_in(keys: KeyRing, exchange: Exchange, token: str) -> None:
 
 def client_token(request: web.Request) -> str:
     """The token from `Authorization: Bearer` or `x-api-key`. Raises ApiError 401."""
-    authorization = request.headers.get("Authorization", "")
-    key = request.headers.get("x-api-key", "").strip()
+    headers = request.headers
+    authorization = headers.get("Authorization", "")
+    key = headers.get("x-api-key", "").strip()
     if _ANTHROPIC in authorization or _ANTHROPIC in key:
         raise ApiError(
             401,
             "this is a token for Anthropic (sk-ant-…), and this gateway talks to another backend: set "
             "ANTHROPIC_AUTH_TOKEN to a key of that backend instead; the token was not passed on",
         )
+    if (plain := _BEARER.fullmatch(authorization)) is not None:
+        return plain[1]
     scheme, _, bearer = authorization.partition(" ")
     token = (bearer.strip() if scheme.lower() == "bearer" else "") or key
     if token and not _TOKEN.fullmatch(token):

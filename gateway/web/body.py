@@ -45,23 +45,19 @@ class BodyLimits:
         return self.mib * 1024 * 1024
 
 
-LIMITS: Final = web.AppKey("body_limits", BodyLimits)
-
-
-async def read_body(request: web.Request) -> bytes:
+async def read_body(request: web.Request, limits: BodyLimits) -> bytes:
     """The whole body, unpacked; it may be empty. Raises ApiError: see above."""
-    limits = request.app[LIMITS]
     _refuse_foreign_page(request)
     _refuse_doubtful_framing(request)
     coding = _content_coding(request)
-    if (request.content_length or 0) > limits.bytes:
-        raise _too_large(limits)
     if request.content.is_eof() and coding is None and "Expect" not in request.headers:
         # it came with its head
         body = await request.content.readany()
         if len(body) > limits.bytes:
             raise _too_large(limits)
         return body
+    if (request.content_length or 0) > limits.bytes:
+        raise _too_large(limits)
     await _tell_to_continue(request)
     pieces = _pieces(request.content)
     try:

@@ -7,10 +7,12 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.anthropic.known_tools import KnownTools
 from gateway.backend.adapter import Backend
 from gateway.backend.breaker import BreakerStatus
 from gateway.backend.catalogue import Catalogue
 from gateway.tokens.count import TokenCounter
+from gateway.web.body import BodyLimits
 from gateway.web.documents import DocumentReader
 from gateway.web.history import History
 from gateway.web.in_flight import InFlight
@@ -29,6 +31,8 @@ class Gateway:
     started: float
     backend: Backend
     catalogue: Catalogue
+    limits: BodyLimits
+    known_tools: KnownTools
     counter: TokenCounter
     counting: Executor
     large: Executor

@@ -1,6 +1,6 @@
 """The response of one streamed answer: opened late, kept alive, written once for each read of the backend."""
 
-import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -37,9 +37,8 @@ class EventStream:
         self._writer = writer
         self._start = start
         self._response: EventResponse | None = None
-        self._loop = asyncio.get_running_loop()
         # of the last write, and of the last event that every client counts
-        self._wrote = self._counted = self._loop.time()
+        self._wrote = self._counted = time.monotonic()
         # as far as `tick` knows of bytes that were sent without a look at the clock
         self._sent_seen = 0
 
@@ -56,7 +55,7 @@ class EventStream:
     async def flush(self) -> None:
         """Write what has gathered, if anything has. Waits for a slow client."""
         if frames := self._writer.take():
-            self._counted = self._loop.time()
+            self._counted = time.monotonic()
             await self._write(frames)
 
     @property
@@ -154,7 +153,7 @@ class EventStream:
 
     async def _write(self, frames: bytes) -> None:
         response = self._open()
-        self._wrote = self._loop.time()
+        self._wrote = time.monotonic()
         self._exchange.event_sent(len(frames))
         self._sent_seen = self._exchange.sent
         await response.write(frames)

@@ -1,10 +1,10 @@
 """The record of one request and its answer."""
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Usage
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from gateway.web.trace import RequestTrace
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct, eq=False):
     """One request and its answer, for the log line. Holds no prompt and no answer; the token is never logged."""
 
     request_id: str = field(default_factory=new_request_id)
     started: float = field(default_factory=time.perf_counter)
-    token: str = field(default="", repr=False)
+    token: str = ""
     holder: Holder | None = None
     client: str | None = None
     model: str | None = None
@@ -45,6 +44,10 @@ class Exchange:
     # where spans are recorded; and the model that the backend says it is
     trace: "RequestTrace | None" = None
     response_model: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Exchange({self.request_id})"
 
     def event_sent(self, size: int) -> None:
         """Bytes of a stream went out."""

@@ -1,8 +1,7 @@
 """The answers in progress: how many there may be, and how they end when the gateway does."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -24,7 +23,7 @@ class InFlight:
         self.on_change: Callable[[int], None] | None = None
         self.others: Callable[[], int] = int
         self._most = most
-        self._running: dict[asyncio.Task[object], web.Request] = {}
+        self._running: dict[asyncio.Task[None], web.Request] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -38,9 +37,8 @@ class InFlight:
         """Those of this process, the oldest first."""
         return tuple(self._running.values())
 
-    @contextmanager
-    def admit(self, request: web.Request) -> Iterator[None]:
-        """Inside, a request is one of them. Raises ApiError 529, or 429 by the client's own limits."""
+    def admit(self, request: web.Request) -> "Place":
+        """A place for a request, one of them from now on. Raises ApiError 529."""
         if self.count + self.others() >= self._most:
             raise ApiError(
                 529,
@@ -48,17 +46,14 @@ class InFlight:
                 "moment",
                 retry_after=2,
             )
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a handler runs in one
-        holder = request[EXCHANGE].holder
-        with holder.request() if holder else nullcontext():
-            self._running[task] = request
-            self._changed()
-            try:
-                yield
-            finally:
-                del self._running[task]
-                self._changed()
+        self._running[request.task] = request
+        self._changed()
+        return Place(self, request.task)
+
+    def leave(self, task: asyncio.Task[None]) -> None:
+        """The request of this task is one of them no more."""
+        del self._running[task]
+        self._changed()
 
     async def drain(self, seconds: float) -> None:
         """Wait until there are none. Those that take longer are told to come again; a client that does not even take
@@ -91,3 +86,19 @@ class InFlight:
             self._none.set()
         if self.on_change is not None:
             self.on_change(self.count)
+
+
+class Place:
+    """Of a request that was admitted, until the end of a `with`."""
+
+    __slots__ = ("_in_flight", "_task")
+
+    def __init__(self, in_flight: InFlight, task: asyncio.Task[None]) -> None:
+        self._in_flight = in_flight
+        self._task = task
+
+    def __enter__(self) -> None:
+        """It is taken already."""
+
+    def __exit__(self, *_: object) -> None:
+        self._in_flight.leave(self._task)

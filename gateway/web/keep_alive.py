@@ -5,6 +5,7 @@ section 8). One task looks after all streams, once a second: a timer for each wo
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,7 +18,7 @@ class LivingStream(Protocol):
     """A stream that can be kept alive."""
 
     async def tick(self, now: float) -> None:
-        """Write what is due at `now`, in seconds of the loop's clock. Must not wait for a slow client."""
+        """Write what is due at `now`, in seconds of `time.monotonic`. Must not wait for a slow client."""
 
 
 class KeepAlive:
@@ -65,12 +66,11 @@ class KeepAlive:
         return lambda: self._streams.discard(stream)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._tick)
             for stream in list(self._streams):
                 try:
-                    await stream.tick(loop.time())
+                    await stream.tick(time.monotonic())
                 except Exception:
                     # one stream's fault is not the others'
                     log.exception("stream not kept alive")

@@ -1,6 +1,7 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
 import asyncio
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
@@ -27,23 +28,27 @@ _DRAIN_SECONDS: Final = 0.5
 _LAST_WORDS_SECONDS: Final = 5.0
 # an answer that broke off or made no sense, or a failure of the engine; not an overload, and not a long silence
 _WORTH_ANOTHER_TRY: Final = (500, 502)
+_NO_LIMITS: Final = nullcontext()
 
 
 async def create_message(request: web.Request) -> web.StreamResponse:
-    """An answer, as events or as one message. Raises ApiError while its status can still be told."""
-    with request.app[GATEWAY].in_flight.admit(request):
-        turn = await read_turn(request, counting=False)
+    """An answer, as events or as one message. Raises ApiError while its status can still be told, 429 by the client's
+    own limits among them.
+    """
+    gateway, holder = request.app[GATEWAY], request[EXCHANGE].holder
+    with gateway.in_flight.admit(request), holder.request() if holder else _NO_LIMITS:
+        turn = await read_turn(request, gateway, counting=False)
         turn.exchange.stream = bool(turn.request.stream)
         try:
             return await (_stream(request, turn) if turn.request.stream else _complete(turn))
         finally:
-            turn.tokens.cancel()
+            turn.forget_tokens()
 
 
 async def count_tokens(request: web.Request) -> web.Response:
     """`{"input_tokens": N}` for a request that is not sent."""
-    turn = await read_turn(request, counting=True)
-    tokens = await turn.tokens
+    turn = await read_turn(request, request.app[GATEWAY], counting=True)
+    tokens = await turn.tokens()
     return web.Response(body=msgspec.json.encode({"input_tokens": tokens}), content_type="application/json")
 
 
@@ -55,7 +60,7 @@ async def _complete(turn: Turn) -> web.Response:
             answer,
             message_id=new_message_id(),
             model=turn.request.model,
-            estimated_input=await turn.tokens,
+            estimated_input=await turn.tokens(),
             names=client_names(turn.request.tools),
             stop_sequences=turn.request.stop_sequences or (),
         )
@@ -103,7 +108,7 @@ async def _answer(turn: Turn, stream: EventStream, writer: StreamWriter, *, agai
     call = await turn.ask()
     try:
         async with call:
-            await turn.tokens
+            await turn.tokens()
             stream.start()
             await _pump(turn, call, translator, stream)
             turn.finished(translator.end(estimated_input=turn.rough_tokens))

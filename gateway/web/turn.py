@@ -3,27 +3,28 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import Struct
 
-from gateway.anthropic.request import MessagesRequest, decode_request
+from gateway.anthropic.decode import decode_request
+from gateway.anthropic.request import MessagesRequest
 from gateway.anthropic.writer import Finish
 from gateway.backend.call import Call
 from gateway.backend.trace_context import Trace, pass_on
 from gateway.openai.chunk import answering_model
 from gateway.openai.models import Model
 from gateway.openai.profile import Profile
-from gateway.openai.request import ChatRequest
+from gateway.openai.request import ChatRequest, as_sent
 from gateway.translate.errors import BackendFault
 from gateway.translate.media import Documents
 from gateway.translate.remedy import find_remedy
 from gateway.translate.request import translate_request
 from gateway.web.body import read_body
-from gateway.web.context import GATEWAY, Gateway
+from gateway.web.context import Gateway
 from gateway.web.exchange import EXCHANGE, Exchange
 
 # from about here on, a step takes longer than handing it to a thread, between whose bytecodes streams go on
@@ -39,8 +40,7 @@ _encode_into = msgspec.json.Encoder().encode_into
 _Result = TypeVar("_Result")
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(Struct, eq=False):
     """A request that has been read; `ask` sends it. `size`: the bytes of the client's body."""
 
     gateway: Gateway
@@ -52,23 +52,47 @@ class Turn:
     documents: Documents
     # what calls to the backend are part of
     trace: Trace
-    chat: ChatRequest = field(init=False)
+    chat: ChatRequest = {}
     # the chat request as it is sent
-    body: bytes | bytearray = field(init=False)
-    # estimated input, and what it is before and if that fails
-    tokens: asyncio.Future[int] = field(init=False)
-    rough: int = field(init=False, default=0)
+    body: bytes | bytearray = b""
+    # estimated input; where a thread counts it, what it is before and if that fails
+    counted: int | None = None
+    counting: asyncio.Future[int] | None = None
+    rough: int = 0
+
+    async def tokens(self) -> int:
+        """The estimate of the input."""
+        if self.counted is None and self.counting is not None:
+            self.counted = await self.counting
+        return self.rough_tokens
 
     @property
     def rough_tokens(self) -> int:
         """The estimate if it is ready, else a guess."""
-        if self.tokens.done() and not self.tokens.cancelled() and self.tokens.exception() is None:
-            return self.tokens.result()
+        if self.counted is not None:
+            return self.counted
+        counting = self.counting
+        if counting is not None and counting.done() and not counting.cancelled() and counting.exception() is None:
+            return counting.result()
         return self.rough or len(self.body) // _CHARACTERS_PER_TOKEN
+
+    def count(self) -> None:
+        """Begin to count the tokens, in a thread if they are many."""
+        counter = self.gateway.counter
+        self.counted = counter.request_if_quick(self.chat)
+        if self.counted is None:
+            loop = asyncio.get_running_loop()
+            self.counting = loop.run_in_executor(self.gateway.counting, counter.request, self.chat)
+
+    def forget_tokens(self) -> None:
+        """Nobody needs them any more."""
+        if self.counting is not None:
+            self.counting.cancel()
 
     async def translate(self) -> None:
         """Make the backend's request. Raises InvalidRequest."""
-        self.chat, self.body = await _aside(self.gateway, self.size, self._translated)
+        small = self.size < _LARGE_BYTES
+        self.chat, self.body = self._translated() if small else await _in_thread(self.gateway, self._translated)
 
     def release(self) -> None:
         """Forget the request, which may be large: its answer has begun, and can go on for long."""
@@ -83,24 +107,27 @@ class Turn:
 
     async def ask(self) -> Call:
         """Ask the backend; where it refuses what can be asked in another way, ask in that. Raises BackendFault."""
-        first = self.profile
-        for _ in range(_MOST_REMEDIES):
+        exchange, first, tries = self.exchange, self.profile, 0
+        while True:
+            if exchange.trace is not None:
+                exchange.trace.describe(self.request, model=self.model.id, profile=self.profile.name)
+            stream, token = bool(self.request.stream), exchange.token
             try:
-                call = await self._send()
+                call = await self.gateway.backend.chat(self.body, token=token, stream=stream, trace=self.trace)
             except BackendFault as fault:
-                remedy = find_remedy(fault, self.chat, self.profile, await self.tokens)
+                tries += 1
+                estimate = await self.tokens()
+                remedy = find_remedy(fault, self.chat, self.profile, estimate) if tries <= _MOST_REMEDIES else None
                 if remedy is None:
                     raise
                 self.profile = remedy.profile
                 self.request.max_tokens = remedy.max_tokens or self.request.max_tokens
                 await self.translate()
             else:
-                break
-        else:
-            call = await self._send()
-        if self.profile != first:
-            self.gateway.catalogue.learn(self.model, self.profile)
-        return call
+                exchange.retries = call.retries
+                if self.profile != first:
+                    self.gateway.catalogue.learn(self.model, self.profile)
+                return call
 
     def begins(self, answer: bytes) -> None:
         """Note which model the backend says it is, from the beginning of its answer."""
@@ -121,30 +148,23 @@ class Turn:
             documents=self.documents,
             context_window=self.model.context_window,
         )
+        sent = as_sent(chat)
         if self.size < _ROOMY_BYTES:
-            return chat, msgspec.json.encode(chat)
+            return chat, msgspec.json.encode(sent)
         # about as large as what came: growing with many megabytes takes the encoder three times as long, and nothing
         # else runs meanwhile
         body = bytearray(self.size)
-        _encode_into(chat, body)
+        _encode_into(sent, body)
         return chat, body
 
-    async def _send(self) -> Call:
-        stream = bool(self.request.stream)
-        if (recorded := self.exchange.trace) is not None:
-            recorded.describe(self.request, model=self.model.id, profile=self.profile.name)
-        token = self.exchange.token
-        call = await self.gateway.backend.chat(self.body, token=token, stream=stream, trace=self.trace)
-        self.exchange.retries = call.retries
-        return call
 
-
-async def read_turn(request: web.Request, *, counting: bool) -> Turn:
+async def read_turn(request: web.Request, gateway: Gateway, *, counting: bool) -> Turn:
     """The request, translated. `counting` is for `count_tokens`. Raises ApiError."""
-    gateway, exchange = request.app[GATEWAY], request[EXCHANGE]
-    body = await read_body(request)
+    exchange = request[EXCHANGE]
+    body = await read_body(request, gateway.limits)
     size = len(body)
-    messages = await _aside(gateway, size, partial(decode_request, body, counting=counting))
+    decode = partial(decode_request, body, counting=counting, known=gateway.known_tools)
+    messages = decode() if size < _LARGE_BYTES else await _in_thread(gateway, decode)
     exchange.model = messages.model
     model = await gateway.catalogue.resolve(messages.model, exchange.token)
     exchange.backend_model = model.id
@@ -153,22 +173,10 @@ async def read_turn(request: web.Request, *, counting: bool) -> Turn:
     trace = exchange.trace or pass_on(request.headers)
     turn = Turn(gateway, exchange, messages, size, model, profile, documents, trace)
     await turn.translate()
-    turn.tokens = _count(gateway, turn.chat)
+    turn.count()
     return turn
 
 
-def _count(gateway: Gateway, chat: ChatRequest) -> asyncio.Future[int]:
-    loop, counter = asyncio.get_running_loop(), gateway.counter
-    count = counter.request_if_quick(chat)
-    if count is None:
-        return loop.run_in_executor(gateway.counting, counter.request, chat)
-    tokens: asyncio.Future[int] = loop.create_future()
-    tokens.set_result(count)
-    return tokens
-
-
-async def _aside(gateway: Gateway, size: int, work: Callable[[], _Result]) -> _Result:
-    """Do work on a request of this size, in a thread if it is large."""
-    if size < _LARGE_BYTES:
-        return work()
+async def _in_thread(gateway: Gateway, work: Callable[[], _Result]) -> _Result:
+    """Do work on a large request while others go on."""
     return await asyncio.get_running_loop().run_in_executor(gateway.large, work)

@@ -49,27 +49,36 @@ async def read_all(chunks: Chunks) -> bytes:
     return b"".join(pieces)
 
 
+# as many as a burst brings
+MANY = 30
 CONTENTS = [b"data: {}\n\n", b"a" * 300, b"\r\n", b"x\r\n5\r\nhello\r\n", b"\r", b"\n", b"0\r\n\r\n", b"z"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
-async def test_contents_come_out_however_they_are_cut(size: int) -> None:
+@pytest.mark.parametrize(
+    "contents", [CONTENTS, CONTENTS * MANY, CONTENTS[:2] * MANY], ids=["few", "many", "many plain"]
+)
+async def test_contents_come_out_however_they_are_cut(size: int, contents: list[bytes]) -> None:
     connection = Connection()
     chunks = chunks_on(connection)
-    data = chunked(*CONTENTS) + END
+    data = chunked(*contents) + END
     for at in range(0, len(data), size):
         chunks.receive(data[at : at + size])
-    assert await read_all(chunks) == b"".join(CONTENTS)
+    assert await read_all(chunks) == b"".join(contents)
     assert chunks.ended
     assert connection.back == [b""]
 
 
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=8), st.lists(st.integers(1, 60), max_size=30))
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), max_size=8),
+    st.sampled_from([1, MANY]),
+    st.lists(st.integers(1, 60), max_size=30) | st.lists(st.integers(1, 6000), max_size=30),
+)
 @settings(max_examples=200, deadline=None, database=None)
-def test_any_contents_cut_anywhere(contents: list[bytes], cuts: list[int]) -> None:
+def test_any_contents_cut_anywhere(contents: list[bytes], times: int, cuts: list[int]) -> None:
     async def check() -> None:
         chunks = chunks_on(Connection())
-        data = chunked(*contents) + END
+        data = chunked(*contents * times) + END
         for size in cuts:
             chunks.receive(data[:size])
             data = data[size:]
@@ -77,7 +86,7 @@ def test_any_contents_cut_anywhere(contents: list[bytes], cuts: list[int]) -> No
                 break
         if data and not chunks.ended:
             chunks.receive(data)
-        assert await read_all(chunks) == b"".join(contents)
+        assert await read_all(chunks) == b"".join(contents * times)
 
     asyncio.run(check())
 
@@ -93,7 +102,11 @@ def test_any_contents_cut_anywhere(contents: list[bytes], cuts: list[int]) -> No
     ],
     ids=["an extension", "a sign", "a prefix", "no size", "bare line ends"],
 )
-@pytest.mark.parametrize("before", [[], [b"first"], [b"first", b"second"]], ids=["at once", "behind one", "behind two"])
+@pytest.mark.parametrize(
+    "before",
+    [[], [b"first"], [b"first", b"second"], [b"content" * 20] * MANY],
+    ids=["at once", "behind one", "behind two", "behind many"],
+)
 async def test_what_is_not_framed_plainly_goes_back_from_the_chunk_on(odd: bytes, before: list[bytes]) -> None:
     connection = Connection()
     chunks = chunks_on(connection)

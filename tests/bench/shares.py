@@ -43,7 +43,9 @@ LIBRARIES = {
 MODULES = {
     "gateway/web/lane.py": "ours: the lane",
     "gateway/web/body.py": "ours: reading the request",
-    "gateway/anthropic/request.py": "ours: reading the request",
+    "gateway/anthropic/decode.py": "ours: reading the request",
+    "gateway/anthropic/known_tools.py": "ours: reading the request",
+    "gateway/anthropic/long_messages.py": "ours: reading the request",
     "gateway/web/turn.py": "ours: reading the request",
     "gateway/tokens/": "ours: token estimate",
     "gateway/web/event_": "ours: writing the answer",

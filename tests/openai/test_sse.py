@@ -154,6 +154,9 @@ def by_the_standard(stream: bytes) -> list[ServerSentEvent]:
 @fuzz
 @given(stream=st.lists(st.sampled_from(_MORSELS)).map(b"".join), places=st.lists(st.integers(min_value=0), max_size=8))
 @example(stream=b"data: 1\r\n\r\n", places=[8, 10])
+@example(stream=b"data: 1\n\ndata: \n\ndata: [DONE]\n\n", places=[])
+@example(stream=b"data: 1\n\ndata: 2\nevent: x\n\n", places=[])
+@example(stream=b"data: 1\n\ndata: 2\n\n", places=[2, 9])
 def test_any_stream_cut_anywhere_is_read_by_the_standard(stream: bytes, places: list[int]) -> None:
     assert decoded(cut(stream, places)) == by_the_standard(stream)
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import tiktoken
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.openai.profile import GENERIC
 from gateway.openai.request import ChatMessage, ChatRequest, Part, ToolCallParam, ToolSpec
 from gateway.tokens.count import TokenCounter
@@ -97,6 +97,16 @@ image_part: Part = {"type": "image_url", "image_url": {"url": IMAGE}}
 def test_each_part_of_a_message_counts(counter: TokenCounter, message: ChatMessage, tokens: int) -> None:
     assert counter.request(chat(message)) == ANSWER + MESSAGE + tokens
     assert counter.request(chat(message, message)) == ANSWER + 2 * (MESSAGE + tokens)
+
+
+@pytest.mark.parametrize("times", [20, 200_000])
+def test_a_string_that_is_left_as_it_was_written_counts_alike(counter: TokenCounter, times: int) -> None:
+    text = f'{times} times é "q" \\ \n ' * times
+    raw = chat({"role": "user", "content": msgspec.Raw(json.dumps(text).encode())})
+
+    assert counter.request_if_quick(raw) is None or times == 20
+    assert counter.request(raw) == counter.request(chat({"role": "user", "content": text}))
+    assert counter.request_if_quick(raw) == counter.request(raw)
 
 
 def test_tools_count(counter: TokenCounter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.translate.errors import fault_from_response
 from gateway.translate.request import translate_request

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.anthropic.request import Block, MessagesRequest, decode_request
+from gateway.anthropic.decode import decode_request
+from gateway.anthropic.request import Block, MessagesRequest
 from gateway.translate.media import (
     compaction_text,
     document_text,

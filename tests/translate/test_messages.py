@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.request import decode_request
 from gateway.openai.profile import GENERIC
 from gateway.translate.messages import translate_messages
 
@@ -17,6 +18,7 @@ PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", 
 PNG_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
 IMAGE_NOTE = "[image: in the next user message]"
 ORPHAN = "[result of a tool call that is not in the conversation]"
+LONG = 'é "q" \\ \n' * 9000
 NO_RESULT = "[no result: the call was interrupted]"
 
 
@@ -92,6 +94,25 @@ def test_a_string_is_one_block(role: str) -> None:
     messages = [user("Hi."), {"role": role, "content": "Text."}, assistant("Yes.")]
     blocks = [*messages[:1], {"role": role, "content": [{"type": "text", "text": "Text."}]}, *messages[2:]]
     assert translated(*messages) == translated(*blocks)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [user("More.")],
+        [assistant("Yes."), user("More.")],
+        [user(PNG)],
+        [{"role": "assistant", "content": LONG}, {"role": "user", "content": LONG}],
+        [{"role": "system", "content": LONG}],
+    ],
+    ids=["alone", "more of the user's", "a conversation", "an image", "an assistant's long one", "a system's long one"],
+)
+def test_a_users_long_string_is_one_block_and_not_written_anew(others: list[Json]) -> None:
+    (first, *_), blocks = translated({"role": "user", "content": LONG}, *others), translated(user(LONG), *others)
+    assert json.loads(msgspec.json.encode(translated({"role": "user", "content": LONG}, *others))) == blocks
+    if not others:
+        assert bytes(first["content"]) == json.dumps(LONG).encode()
 
 
 def test_cache_control_and_unknown_fields_are_not_seen() -> None:

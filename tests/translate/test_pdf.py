@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.translate.media import document_text, pdf_sources
 from gateway.translate.pdf import UnreadablePDF, pdf_text
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.translate.request import translate_request
 from tests.translate.test_recorded_requests import RECORDED, check_conversation
@@ -203,7 +203,7 @@ def test_any_heap_of_blocks_becomes_a_conversation(heap: list[tuple[str, list[Js
 SCRIPT = """
 import hashlib, json, sys
 import msgspec
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.translate.request import translate_request
 request = decode_request(sys.stdin.buffer.read())

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.anthropic.request import decode_request
+from gateway.anthropic.decode import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.translate.media import pdf_sources
 from gateway.translate.pdf import pdf_text

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.request import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import GENERIC, Profile
 from gateway.translate.request import translate_request

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.anthropic.request import Block, decode_request
+from gateway.anthropic.decode import decode_request
+from gateway.anthropic.request import Block
 from gateway.translate.system import inline_system_text, system_text
 
 BILLING = "x-anthropic-billing-header: cc_version=2.1.330.9bb; cc_entrypoint=sdk-cli;"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway.anthropic.request import Block, MessagesRequest, decode_request
+from gateway.anthropic.decode import decode_request
+from gateway.anthropic.request import Block, MessagesRequest
 from gateway.backend.profiles import PROFILES
 from gateway.translate.thinking import missing_thinking, replayed_thinking, thinking_fields, thinking_wanted
 

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.anthropic.request import ToolChoice, decode_request
+from gateway.anthropic.decode import decode_request
+from gateway.anthropic.request import ToolChoice
 from gateway.openai.profile import Profile
 from gateway.translate.tool_limits import fit_tools
 from gateway.translate.tools import translate_tools

@@ -6,6 +6,7 @@ import pytest
 import structlog
 from aiohttp.test_utils import TestClient
 
+from gateway.web.exchange import Exchange
 from tests.conftest import (
     END,
     HELLO,
@@ -122,6 +123,22 @@ async def test_a_client_that_left_is_marked(
     assert "status" not in line
 
 
+async def test_a_client_that_leaves_behind_the_end_had_its_answer(
+    scripted: ScriptedBackend, start_gateway: StartGateway, lines: Lines
+) -> None:
+    # one that closes at once, as curl does, while the backend has not closed its stream yet
+    held = asyncio.Event()
+    scripted.answers = [stream(*HELLO, *END, held)]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+    await read_until(response, b"message_stop")
+    response.close()
+
+    line = await finished(gateway, lines)
+    assert (line["outcome"], line["status"], line["stop_reason"]) == ("ok", 200, "end_turn")
+
+
 async def test_no_token_prompt_or_answer_is_logged(
     scripted: ScriptedBackend, start_gateway: StartGateway, lines: Lines
 ) -> None:
@@ -149,6 +166,7 @@ async def test_no_token_prompt_or_answer_is_logged(
     visible = [line for line in lines if line["log_level"] != "debug"]
     assert len([line for line in visible if line["event"] == "request"]) >= 5
     assert "canary" not in str(visible)
+    assert "canary" not in repr(Exchange(token="canary-token"))
 
 
 async def test_a_name_of_any_length_leaves_a_short_line(

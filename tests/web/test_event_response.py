@@ -105,11 +105,14 @@ async def test_an_older_client_gets_it_to_the_connections_end(connect: Connect, 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 async def test_one_that_breaks_off_is_not_ended(version: bytes, connect: Connect, scripted: ScriptedBackend) -> None:
-    scripted.answers = [stream(*EVENTS[:2], cut=True)]
+    begun = asyncio.Event()
+    scripted.answers = [stream(*EVENTS[:2], begun, cut=True)]
     connection = await connect()
     connection.writer.write(asked(version=version))
 
     await head_of(connection)
+    # before that, the gateway would ask again
+    begun.set()
     body = await connection.reader.read()
 
     assert names(body)[-2:] == ["content_block_delta", "error"]

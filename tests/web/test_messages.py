@@ -127,6 +127,33 @@ async def test_the_backend_gets_the_translated_request_and_the_clients_token(
     assert "stream_options" not in second.json
 
 
+@pytest.mark.parametrize("prompt", ["Hi", "x" * 2_000_000], ids=["short", "two megabytes"])
+async def test_tools_that_come_with_each_turn_go_out_with_each(
+    scripted: ScriptedBackend, start_gateway: StartGateway, prompt: str
+) -> None:
+    scripted.answers = [stream(*HELLO, *END), stream(*HELLO, *END), respond(json.dumps(COMPLETION).encode())]
+    gateway = await start_gateway(scripted.url)
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+    tools = [{"name": name, "description": "d" * 2000, "input_schema": schema} for name in ("Read", "Edit")]
+    body = ask(prompt, tools=tools)
+
+    async def post(sent: str) -> tuple[int, bytes]:
+        response = await gateway.post("/v1/messages", data=io.BytesIO(sent.encode()), headers=TOKEN)
+        return response.status, await response.read()
+
+    streams = [await post(json.dumps(body | {"stream": True})) for _ in range(2)]
+    assert (await post(json.dumps(body)))[0] == 200
+    assert (await post(json.dumps(body)[:-1]))[0] == 400
+
+    usages = [events(answer)[0][1]["message"]["usage"] for _, answer in streams]
+    assert usages[0] == usages[1]
+    assert len({json.dumps(request.json["tools"]) for request in scripted.requests}) == 1
+    assert scripted.requests[0].json["tools"] == [
+        {"type": "function", "function": {"name": name, "description": "d" * 2000, "parameters": schema}}
+        for name in ("Read", "Edit")
+    ]
+
+
 async def test_only_the_gateways_own_headers_reach_the_backend(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
@@ -603,8 +630,14 @@ async def test_a_body_over_64_mib_is_a_413(embedded: str, start_gateway: StartGa
     assert (await response.json())["error"]["type"] == "request_too_large"
 
 
-async def test_a_body_of_many_megabytes_goes_through(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    prompt = "word " * 1_000_000
+@pytest.mark.parametrize(
+    "prompt",
+    ["word " * 1_000_000, 'é "😀" \\ / \n' * 300_000, 'é "😀" \\ / \n' * 10_000],
+    ids=["plain", "with escapes", "less than one"],
+)
+async def test_a_body_of_many_megabytes_goes_through(
+    scripted: ScriptedBackend, start_gateway: StartGateway, prompt: str
+) -> None:
     scripted.answers = [respond(json.dumps(COMPLETION).encode())]
     gateway = await start_gateway(scripted.url)
 

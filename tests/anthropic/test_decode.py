@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import (
     KNOWN_BLOCKS,
@@ -23,7 +24,6 @@ from gateway.anthropic.request import (
     Thinking,
     Tool,
     ToolChoice,
-    decode_request,
 )
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "claude-code"

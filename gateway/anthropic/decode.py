@@ -1,0 +1,316 @@
+"""A request's body, read and checked: JSON as the structs of `gateway.anthropic.request`.
+
+Tolerant where Anthropic's API grows: unknown fields are skipped, and blocks and tools of unknown types reduced to their
+type. Wrong types in what is known are refused with the place named.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sized
+from functools import partial
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
+
+from gateway.anthropic import known_tools, long_messages
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.known_tools import LEAST_BYTES, KnownTools, SharedTools
+from gateway.anthropic.long_messages import cut_out_messages
+from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequest, Source, Tool
+
+
+class Typed(Struct):
+    """Anything that says its type."""
+
+    type: str
+
+
+# what else clients send in the body (research/claude-code.md, sections 3.2 and 9)
+_NOT_READ: Final = (
+    "betas",
+    "billing_policy",
+    "cache_control",
+    "compaction",
+    "container",
+    "context_management",
+    "diagnostics",
+    "fallback_credit_token",
+    "fallbacks",
+    "inference_geo",
+    "mcp_servers",
+    "metadata",
+    "service_tier",
+    "speed",
+    "thread",
+)
+# how deep blocks lie in blocks: a text in the source of a document in a tool result
+_LEVELS: Final = 4
+_ROLES: Final = frozenset({"user", "assistant", "system"})
+_PATH: Final = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
+_INDEX: Final = re.compile(r"\[(\d+)\]")
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+# bytes of fields that are not known, and of the blanks around fields
+_MOST_UNKNOWN: Final = 1024 * 1024
+# quotes, colon and comma, or brace
+_AROUND_FIELD: Final = 4
+# what a key takes at least to be there once more: `"tools":1,`, or `"":1,` if any name will do
+_LEAST_REPEATED: Final = 10
+_LEAST_UNKNOWN: Final = 5
+# of a body that is no longer, all fields may be looked at; a longer one may have millions
+_SHORT_BYTES: Final = 64 * 1024
+_FAULTS: Final = (InvalidRequest, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BOM: Final = b"\xef\xbb\xbf"
+# the decoder's words for an escape such as \ud83d that stands without its other half
+_HALF: Final = re.compile(r"(?:surrogate pair|unexpected end of hex escape) \(byte (\d+)\)")
+# how far behind a half the decoder looks for the other one
+_PAIR: Final = b" " * 6
+# a key of the body itself, from the end of the value before it
+_KEY: Final = re.compile(rb'[ \t\r\n,{]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{\]}]|[^\[{\]}",]++|,', re.DOTALL)
+_OPENED: Final = (b"[", b"{")
+_CLOSED: Final = (b"]", b"}")
+_END: Final = re.compile(rb"[ \t\r\n]*+}[ \t\r\n]*+\Z")
+
+_decode = msgspec.json.Decoder(MessagesRequest).decode
+_text = msgspec.json.Decoder(str).decode
+_typed = msgspec.json.Decoder(Typed).decode
+_block = msgspec.json.Decoder(Block).decode
+_tool = msgspec.json.Decoder(Tool).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_view: Final[Callable[[Raw], Sized]] = memoryview
+_every = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def _unread(names: Iterable[str]) -> Callable[[bytes | bytearray | Raw], Struct]:
+    """A decoder that leaves the fields of these names raw. Others are skipped."""
+    return msgspec.json.Decoder(msgspec.defstruct("Unread", [(name, Raw | UnsetType, UNSET) for name in names])).decode
+
+
+_KNOWN: Final = frozenset([*MessagesRequest.__struct_fields__, *_NOT_READ])
+_envelope = _unread(_KNOWN)
+_inside = _unread({name for kind in (Message, Block, Source) for name in kind.__struct_fields__})
+
+
+def _fields(unread: Struct) -> dict[str, Raw]:
+    return {name: value for name, value in msgspec.structs.asdict(unread).items() if value is not UNSET}
+
+
+def _as_written(body: bytes | bytearray) -> dict[str, Raw]:
+    """The fields of a body; of a long one, those with known names."""
+    return _every(body) if len(body) <= _SHORT_BYTES else _fields(_envelope(body))
+
+
+def decode_request(
+    body: bytes | bytearray, *, counting: bool = False, known: KnownTools | None = None
+) -> MessagesRequest:
+    """Read a request's body. Raises InvalidRequest, its message in the form `messages.0.content: …`.
+
+    `counting` is for `count_tokens`, which needs no `max_tokens`. `known` are the tools that came before.
+    """
+    if not body:
+        raise InvalidRequest("the request body is empty")
+    request, fields = (len(body) >= LEAST_BYTES and _read_in_parts(body, known)) or _read_whole(body)
+    if known is not None and "tools" in fields and not isinstance(request.tools, SharedTools):
+        request.tools = known.keep(fields["tools"]) or request.tools
+    _check(request, counting=counting)
+    return request
+
+
+def _read_in_parts(body: bytes | bytearray, known: KnownTools | None) -> tuple[MessagesRequest, dict[str, Raw]] | None:
+    """As `_read`, with tools that are known and long messages cut out. None if there are neither, and if anything is
+    wrong: what it is, and where, is told of the body as it came.
+    """
+    rest, tools = (known and known.cut_out(body)) or (body, None)
+    try:
+        rest, messages = cut_out_messages(rest) or (rest, None)
+        if tools is None and messages is None:
+            return None
+        if messages is not None and not body.isascii():
+            body.decode()
+        request, fields = _read(rest)
+    except _FAULTS:
+        return None
+    if tools is not None:
+        if not known_tools.is_mark(request.tools):
+            return None
+        request.tools = tools
+    if messages is not None:
+        if not long_messages.is_mark(request.messages):
+            return None
+        request.messages = messages
+    return request, fields
+
+
+def _read_whole(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw]]:
+    """As `_read`. Raises InvalidRequest for all that is wrong."""
+    try:
+        return _read(body)
+    except ValidationError as error:
+        raise InvalidRequest(_in_words(error)) from None
+    except RecursionError:
+        raise InvalidRequest("the request body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the request body is not valid JSON in UTF-8: {_what_is_wrong(body, error)}") from None
+
+
+def _read(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw]]:
+    """The request, and its fields as they were written. Raises one of _FAULTS."""
+    # raw fields and skipped ones are not checked by the decoder
+    if not body.isascii():
+        body.decode()
+    request, fields = _decode_reduced(body), _as_written(body)
+    _refuse_repeated_keys(body, fields)
+    return request, fields
+
+
+def _what_is_wrong(body: bytes | bytearray, error: Exception) -> str:
+    if body.startswith(_BOM):
+        return "it begins with a byte order mark; send it without"
+    if isinstance(error, UnicodeDecodeError):
+        return str(error)
+    try:
+        # the decoder takes a half close to the end for one that was cut
+        _envelope(body + _PAIR)
+    except (msgspec.DecodeError, RecursionError) as again:
+        if half := _HALF.search(str(again)):
+            return (
+                f"no low surrogate in string: a text was cut inside a character close to byte {half[1]}, which leaves "
+                "an escape such as \\ud83d without its other half; cut the text in front of it"
+            )
+    return str(error)
+
+
+def _refuse_repeated_keys(body: bytes | bytearray, known: dict[str, Raw]) -> None:
+    """Whoever has looked at the body before may have gone by the other one of two equal keys.
+
+    Only the keys of the body itself are looked at: the decoder does not tell of repeated keys, and to look for them
+    in each message and block takes longer than to read the request. Raises InvalidRequest, and what the decoder raises.
+    """
+    values = sum(map(len, map(_view, known.values())))
+    left = len(body) - values - len("".join(known)) - _AROUND_FIELD * len(known) - 1
+    # as most clients write it, with few blanks or none: nothing is left that a second key could stand in
+    if left < (_LEAST_REPEATED if known.keys() <= _KNOWN else _LEAST_UNKNOWN):
+        return
+    if left == 2 * len(known) - 1 and body == _with_blanks(known):
+        return
+    if left > _MOST_UNKNOWN:
+        raise InvalidRequest(
+            f"the request body holds more than {_MOST_UNKNOWN} bytes beside the fields that are known here: "
+            "one is given twice, or is not of the Messages API"
+        )
+    seen: set[str] = set()
+    at, key = 0, ""
+    while found := _KEY.match(body, at):
+        key, at = _text(found[1]), found.end()
+        value = known.get(key)
+        # of equal keys the decoder keeps the last value
+        if key in seen or (value is not None and not body.startswith(value, at)):
+            break
+        seen.add(key)
+        at = _end_of_value(body, at) if value is None else at + len(memoryview(value))
+    if not _END.match(body, at):
+        raise InvalidRequest(f"{key[:40]}: must not be given twice")
+
+
+def _with_blanks(fields: dict[str, Raw]) -> bytes:
+    """A body with a blank behind each colon and comma, as Python writes it."""
+    return b"{%b}" % b", ".join([b'"%b": %b' % (name.encode(), value) for name, value in fields.items()])
+
+
+def _end_of_value(body: bytes | bytearray, at: int) -> int:
+    """Where a JSON value ends that is known to be valid."""
+    depth = 0
+    while token := _TOKEN.match(body, at):
+        at = token.end()
+        depth += (token[0] in _OPENED) - (token[0] in _CLOSED)
+        if depth == 0:
+            break
+    return at
+
+
+def _check(request: MessagesRequest, *, counting: bool) -> None:
+    if not request.model:
+        raise InvalidRequest("model: must not be empty")
+    if not request.messages:
+        raise InvalidRequest("messages: at least one message is required")
+    if not counting and (request.max_tokens is None or request.max_tokens < 1):
+        said = "Field required" if request.max_tokens is None else "must be at least 1"
+        raise InvalidRequest(f"max_tokens: {said}")
+    for number, message in enumerate(request.messages):
+        if message.role not in _ROLES:
+            raise InvalidRequest(
+                f"messages.{number}.role: Input should be 'user', 'assistant' or 'system', not {message.role[:40]!r}"
+            )
+
+
+def _in_words(error: ValidationError) -> str:
+    """`Expected `str`, got `int` - at `$.messages[0].role`` as `messages.0.role: Expected `str`, got `int``."""
+    text, place = str(error), ""
+    if match := _PATH.search(text):
+        text = text[: match.start()]
+        place = _INDEX.sub(r".\1", match[1].replace("[...]", ".*")).lstrip(".")
+    if match := _MISSING.fullmatch(text):
+        text, place = "Field required", f"{place}.{match[1]}".lstrip(".")
+    return f"{place or 'the request body'}: {text}"
+
+
+def _decode_reduced(body: bytes | bytearray) -> MessagesRequest:
+    """Decode; blocks and tools of unknown types that do not fit are reduced to their type: they may hold anything.
+    All the rest stays as it was written, byte for byte, and is refused if it does not fit.
+    """
+    try:
+        return _decode(body)
+    except ValidationError:
+        fields = _as_written(body)
+    for key, reduced in (("messages", _reduced_inside), ("system", _reduced_block), ("tools", _reduced_tool)):
+        if key in fields:
+            fields[key] = _each(fields[key], reduced)
+    return _decode(msgspec.json.encode(fields))
+
+
+def _each(raw: Raw, reduced: Callable[[Raw], Raw]) -> Raw:
+    """`raw` with its items reduced; as it is if it is no list."""
+    try:
+        return Raw(msgspec.json.encode([reduced(item) for item in _items(raw)]))
+    except ValidationError:
+        return raw
+
+
+def _reduced_inside(raw: Raw, levels: int = _LEVELS) -> Raw:
+    """A message, a block or a source with the blocks of its `content` reduced."""
+    try:
+        fields = _fields(_inside(raw))
+    except ValidationError:
+        return raw
+    if levels and "content" in fields:
+        fields["content"] = _each(fields["content"], partial(_reduced_block, levels=levels - 1))
+    if levels and "source" in fields:
+        fields["source"] = _reduced_inside(fields["source"], levels - 1)
+    return Raw(msgspec.json.encode(fields))
+
+
+def _reduced_block(raw: Raw, levels: int = _LEVELS) -> Raw:
+    kind = _type_of(raw)
+    if kind is None or kind in KNOWN_BLOCKS:
+        return _reduced_inside(raw, levels)
+    try:
+        _block(raw)
+    except ValidationError:
+        return Raw(msgspec.json.encode({"type": kind}))
+    return raw
+
+
+def _reduced_tool(raw: Raw) -> Raw:
+    kind = _type_of(raw)
+    try:
+        _tool(raw)
+    except ValidationError:
+        return raw if kind in (None, "custom") else Raw(msgspec.json.encode({"type": kind}))
+    return raw
+
+
+def _type_of(raw: Raw) -> str | None:
+    try:
+        return _typed(raw).type
+    except ValidationError:
+        return None
