@@ -156,6 +156,8 @@ async def test_replicas_are_replaced_one_by_one_under_load(replicas: Replicas, s
             load.create_task(stream_on(client))
         for _ in range(4):
             load.create_task(ask_on(client))
+        # each that is replaced has work
+        await until(lambda: min(replicas.served()), 5)
         for port in replicas.ports:
             await replicas.stop(port)
             await replicas.start(port)
