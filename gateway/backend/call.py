@@ -10,7 +10,7 @@ from typing import Final, Self
 import structlog
 
 from gateway.backend.breaker import Permit
-from gateway.backend.chunks import Lane
+from gateway.backend.chunks import MakeLane
 from gateway.backend.post import FAILURES, Response
 from gateway.backend.silence import SilenceWatch
 from gateway.backend.trace_context import CallTrace
@@ -110,9 +110,9 @@ class Call:
         self._permit.progressed()
         return data
 
-    async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
-        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible; `lane`
-        is that of `Chunks.relay`.
+    async def relay(self, take: Callable[[bytes], bool], make_lane: MakeLane | None = None) -> None:
+        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible;
+        `make_lane` is that of `Chunks.relay`.
 
         Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
         Raises what `take` raises. `take` must not block.
@@ -122,7 +122,7 @@ class Call:
             return
         self._waits_since = time.monotonic()
         try:
-            await chunks.relay(take, lane)
+            await chunks.relay(take, make_lane)
         finally:
             self._waits_since = None
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 
@@ -23,8 +23,21 @@ _MOST_WAITING: Final = 128 * 1024
 _sizes: dict[bytes, int] = {}
 
 Receive = Callable[[bytes], None]
-# what stands before `Chunks.receive` in a relay
-Lane = Callable[["Chunks"], Receive]
+
+
+class Lane(Protocol):
+    """What stands before `Chunks.receive` in a relay. `events` is how many reads it dealt with on its own."""
+
+    events: int
+
+    def receive(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def end(self) -> None:
+        """No more is read for it."""
+
+
+MakeLane = Callable[["Chunks"], Lane]
 
 
 class Chunks:
@@ -40,8 +53,8 @@ class Chunks:
     ) -> None:
         self.ended = False
         self.given_back = False
-        # how often something came
-        self.reads = 0
+        self._reads = 0
+        self._lane: Lane | None = None
         self._transport = transport
         self._give_back = give_back
         self._divert = divert
@@ -66,6 +79,11 @@ class Chunks:
         return b""
 
     @property
+    def reads(self) -> int:
+        """How often something came."""
+        return self._reads + (self._lane.events if self._lane is not None else 0)
+
+    @property
     def relaying(self) -> bool:
         """Whether the content goes on to somebody as it comes."""
         return self._take is not None
@@ -75,10 +93,10 @@ class Chunks:
         """Whether what comes next is the beginning of a chunk."""
         return not (self._left or self._rest or self._expects_line_end or self._over)
 
-    async def relay(self, take: Callable[[bytes], bool], lane: Lane | None = None) -> None:
+    async def relay(self, take: Callable[[bytes], bool], make_lane: MakeLane | None = None) -> None:
         """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
 
-        `lane` makes a function that from now on gets all that is read: while this is `relaying` it may deal with whole
+        `make_lane` gives what from now on gets all that is read: while this is `relaying` it may deal with whole
         chunks, and it passes the rest on to `receive`. Raises what `take` raises; what it has not taken, and what went
         wrong with the connection, is for `read`.
         """
@@ -87,16 +105,23 @@ class Chunks:
         if self._over:
             return
         self._take = take
-        divert = self._divert if lane is not None else None
-        if lane is not None and divert is not None:
-            divert(lane(self))
+        if make_lane is not None and self._divert is not None:
+            self._lane = make_lane(self)
+            self._divert(self._lane.receive)
         try:
             await self._wait()
         finally:
-            if divert is not None and self.relaying and not self._over:
-                # ended from outside, of which the lane knows nothing
-                divert(self.receive)
+            self._leave_lane()
             self._take = None
+
+    def _leave_lane(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is None:
+            return
+        self._reads += lane.events
+        lane.end()
+        if self._divert is not None and not self._over:
+            self._divert(self.receive)
 
     def fail(self, error: BaseException) -> None:
         """Nothing more will come."""
@@ -106,7 +131,7 @@ class Chunks:
 
     def receive(self, data: bytes) -> None:
         """Take what has been read from the connection."""
-        self.reads += 1
+        self._reads += 1
         at = data.find(_LINE_END, 1, _LONGEST_SIZE)
         if (
             at > 0

@@ -8,12 +8,12 @@ from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
-from gateway.backend.chunks import Lane
+from gateway.backend.chunks import MakeLane
 from gateway.translate.shortcut import Shortcut
 from gateway.web.event_response import MOST_UNSENT, EventResponse, as_chunk
 from gateway.web.exchange import Exchange
 from gateway.web.keep_alive import KeepAlive
-from gateway.web.lane import make_lane
+from gateway.web.lane import Lane
 
 
 class EventStream:
@@ -77,14 +77,14 @@ class EventStream:
         if transport is None:
             return False
         if frames := self._writer.take():
-            self._exchange.sent += len(frames)
+            self._exchange.counted += len(frames)
             transport.write(as_chunk(frames))
         return transport.get_write_buffer_size() <= MOST_UNSENT
 
-    def lane(self, shortcut: Shortcut) -> Lane | None:
+    def lane(self, shortcut: Shortcut) -> MakeLane | None:
         """What may stand before the relay of an answer; to be asked for, too, only when `keeps_up`."""
         transport = self._request.transport
-        return partial(make_lane, transport, self._exchange, shortcut, self._writer) if transport else None
+        return partial(Lane, transport, self._exchange, shortcut, self._writer) if transport else None
 
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly, all in one."""

@@ -12,6 +12,7 @@ from gateway.translate.ids import new_request_id
 from gateway.web.keys import Holder
 
 if TYPE_CHECKING:
+    from gateway.web.lane import Lane
     from gateway.web.trace import RequestTrace
 
 
@@ -34,7 +35,9 @@ class Exchange(Struct, eq=False):
     # when the first content had gone out, and when the answer was whole
     first_content: float | None = None
     answered: float | None = None
-    sent: int = 0
+    # bytes of the answer, without those of the lane that is open
+    counted: int = 0
+    lane: "Lane | None" = None
     # whether the gateway, not the client, ends the answer early
     cut: bool = False
     retries: int | None = None
@@ -49,11 +52,16 @@ class Exchange(Struct, eq=False):
         """Without the token."""
         return f"Exchange({self.request_id})"
 
+    @property
+    def sent(self) -> int:
+        """Bytes of the answer that went out."""
+        return self.counted + (self.lane.sent if self.lane is not None else 0)
+
     def event_sent(self, size: int) -> None:
         """Bytes of a stream went out."""
         if self.first_event is None:
             self.first_event = time.perf_counter()
-        self.sent += size
+        self.counted += size
 
 
 EXCHANGE: Final = web.RequestKey("exchange", Exchange)

@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from gateway.anthropic.stream import DELTA_END, StreamWriter
-from gateway.backend.chunks import Chunks, Receive
+from gateway.backend.chunks import Chunks
 from gateway.translate.shortcut import Pattern, Shortcut
 from gateway.web.event_response import MOST_UNSENT
 from gateway.web.exchange import Exchange
@@ -25,49 +25,104 @@ _is_plain: Final = re.compile(rb"[ !#-\[\]-~]+").fullmatch
 _LOOKS: Final = 16
 
 
-def make_lane(
-    transport: asyncio.WriteTransport, exchange: Exchange, shortcut: Shortcut, writer: StreamWriter, chunks: Chunks
-) -> Receive:
-    """A function that takes what is read from the backend while an answer is relayed; it writes to the client's
-    `transport`, and counts in `exchange`.
+class Lane:
+    """Takes what is read from the backend while `chunks` relays an answer, and writes it to the client's `transport`.
 
-    To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing.
+    To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing. It counts
+    in slots of its own: with hundreds of streams, none of the objects that an event needs is in the processor's cache.
     """
-    pass_on, note = chunks.receive, shortcut.note
-    write, unsent = transport.write, transport.get_write_buffer_size
-    frames = _NONE
 
-    def go_the_long_way(data: bytes) -> None:
-        nonlocal frames
-        pass_on(data)
-        learnt = chunks.relaying and chunks.between and shortcut.in_run
-        frames = _frames(frames, shortcut, writer) if learnt else _NONE
+    __slots__ = (
+        "_chunks",
+        "_counts",
+        "_exchange",
+        "_frames",
+        "_note",
+        "_noted",
+        "_settled",
+        "_shortcut",
+        "_unsent",
+        "_write",
+        "_writer",
+        "events",
+        "sent",
+    )
 
-    def receive(data: bytes) -> None:
-        frame = frames[len(data)]
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        exchange: Exchange,
+        shortcut: Shortcut,
+        writer: StreamWriter,
+        chunks: Chunks,
+    ) -> None:
+        # what it wrote
+        self.events = 0
+        self.sent = 0
+        # what of that the shortcut knows: all up to here, and so many bytes of content since
+        self._settled = (0, 0)
+        self._noted = 0
+        self._frames = _NONE
+        self._counts = False
+        self._write = transport.write
+        self._unsent = transport.get_write_buffer_size
+        self._note = shortcut.note
+        self._shortcut = shortcut
+        self._writer = writer
+        self._chunks = chunks
+        self._exchange = exchange
+        exchange.lane = self
+
+    def receive(self, data: bytes) -> None:
+        """Bytes came."""
+        frame = self._frames[len(data)]
         if frame is not None:
             head, tail, begin, end, out, around = frame
-            if data.startswith(head) and data.endswith(tail) and (chunks.reads % _LOOKS or unsent() <= MOST_UNSENT):
+            if (
+                data.startswith(head)
+                and data.endswith(tail)
+                and (self.events % _LOOKS or self._unsent() <= MOST_UNSENT)
+            ):
                 content = data[begin:end]
-                if frames.counts and _is_plain(content) is not None:
-                    shortcut.characters += len(content)
-                else:
-                    written = note(content)
+                if not self._counts or _is_plain(content) is None:
+                    written = self._note(content)
                     if len(written) != len(content):
-                        out = frames.begin(len(written))
+                        out = self._frames.begin(len(written))
                     content = written
+                    self._noted += len(content)
                 if content:
                     try:
-                        write(b"".join((out, content, _CHUNK_END)))
+                        self._write(b"".join((out, content, _CHUNK_END)))
                     except RuntimeError:
                         # closed: the client has left, and the handler is being cancelled
                         return
-                    chunks.reads += 1
-                    exchange.sent += around + len(content)
+                    self.events += 1
+                    self.sent += around + len(content)
                     return
-        go_the_long_way(data)
+        self._go_the_long_way(data)
 
-    return receive
+    def end(self) -> None:
+        """No more is read for it."""
+        self._settle()
+        self._exchange.lane = None
+        self._exchange.counted += self.sent
+
+    def _settle(self) -> None:
+        """Tell the shortcut of the characters that it has not been told of."""
+        events, sent = self._settled
+        if self.events != events:
+            around = (self.events - events) * self._frames.around
+            self._shortcut.characters += self.sent - sent - around - self._noted
+            self._settled = self.events, self.sent
+        self._noted = 0
+
+    def _go_the_long_way(self, data: bytes) -> None:
+        self._settle()
+        chunks, shortcut = self._chunks, self._shortcut
+        chunks.receive(data)
+        learnt = chunks.relaying and chunks.between and shortcut.in_run
+        self._frames = _frames(self._frames, shortcut, self._writer) if learnt else _NONE
+        self._counts = self._frames.counts
 
 
 # how an event begins and ends, and where its content does; how its translation begins, and its bytes beside the content
@@ -80,7 +135,7 @@ class _Frames(dict[int, _Frame | None]):
     def __init__(self, pattern: Pattern | None, delta: bytes) -> None:
         self.pattern = pattern
         self.delta = delta
-        self._around = len(delta) + len(DELTA_END)
+        self.around = len(delta) + len(DELTA_END)
         # whether its characters are all that is to be told of a plain text
         self.counts = pattern is not None and pattern.kind != "arguments"
         self._tail = pattern.tail + _LINE_END if pattern else b""
@@ -96,13 +151,13 @@ class _Frames(dict[int, _Frame | None]):
         if len(size) != digits or not 0 < content <= _LONGEST:
             # no chunk is as long as that, or none of one event
             return None
-        frame = head, self._tail, len(head), len(head) + content, self.begin(content), self._around
+        frame = head, self._tail, len(head), len(head) + content, self.begin(content), self.around
         self[length] = frame
         return frame
 
     def begin(self, content: int) -> bytes:
         """How the translation of an event begins, whose content is written in so many bytes."""
-        return b"%x\r\n%b" % (self._around + content, self.delta)
+        return b"%x\r\n%b" % (self.around + content, self.delta)
 
 
 _NONE: Final = _Frames(None, b"")

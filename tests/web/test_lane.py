@@ -16,7 +16,7 @@ from gateway.translate.answer import StreamTranslator
 from gateway.translate.errors import BackendFault
 from gateway.web.event_response import MOST_UNSENT
 from gateway.web.exchange import Exchange
-from gateway.web.lane import make_lane
+from gateway.web.lane import Lane
 from tests.translate.conftest import ESTIMATED_INPUT
 from tests.translate.test_shortcut import BROKEN, ODD, RAW, TEXTS, Json, arguments, chunk, events, line
 
@@ -72,7 +72,7 @@ class Relay:
             self.translator.feed(data)
         finally:
             if frames := self.translator.writer.take():
-                self.exchange.sent += len(frames)
+                self.exchange.event_sent(len(frames))
                 self.client.write(chunked(frames))
 
     def take(self, data: bytes) -> bool:
@@ -80,9 +80,9 @@ class Relay:
         self.feed(data)
         return not self.translator.finished and not self.client.closing and self.client.unsent <= MOST_UNSENT
 
-    def make_lane(self, chunks: Chunks) -> Receive:
+    def make_lane(self, chunks: Chunks) -> Lane:
         translator = self.translator
-        return make_lane(self.client, self.exchange, translator.shortcut, translator.writer, chunks)  # type: ignore[arg-type]
+        return Lane(self.client, self.exchange, translator.shortcut, translator.writer, chunks)  # type: ignore[arg-type]
 
     async def pump(self) -> str:
         try:
