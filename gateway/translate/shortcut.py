@@ -63,8 +63,8 @@ class Pattern(NamedTuple):
 class Shortcut:
     """Copies what it knows; the rest is for the long way, from which it learns.
 
-    A lane (gateway/web/lane.py) may copy events itself while `in_run` holds, and tells so by `note`, or by adding to
-    `characters`.
+    A lane (gateway/web/lane.py) may copy events itself while `in_run` holds. It tells so by `note`, or by adding to
+    `characters` before it passes anything on, and at its end.
     """
 
     __slots__ = ("_between", "_copied", "_misses", "_reducer", "_writer", "characters", "in_run", "pattern")
