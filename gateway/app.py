@@ -11,35 +11,35 @@ import structlog
 from aiohttp import web
 
 from gateway import __version__
-from gateway.addresses import Address
 from gateway.anthropic.known_tools import KnownTools
 from gateway.backend.adapter import Backend, Timeouts
-from gateway.backend.breaker import Breaker
-from gateway.backend.catalogue import Catalogue
-from gateway.backend.retry import RetryPolicy
-from gateway.metrics_listener import metrics_address, serving_metrics
+from gateway.backend.models.catalogue import Catalogue
+from gateway.backend.policy.breaker import Breaker
+from gateway.backend.policy.retry import RetryPolicy
+from gateway.documents.reader import DocumentReader
+from gateway.door.body import BodyLimits, close_unread
+from gateway.door.context import GATEWAY, Gateway
+from gateway.door.keys import KeyRing
+from gateway.door.middleware.access_log import access_log, set_request_id
+from gateway.door.middleware.auth import auth
+from gateway.door.middleware.errors import errors
+from gateway.door.routes import add_routes
+from gateway.interprocess.addresses import Address
+from gateway.interprocess.counters import Counters, CounterTable
+from gateway.interprocess.scoreboard import Row
+from gateway.observability.metrics.listener import metrics_address, serving_metrics
+from gateway.observability.metrics.loop_lag import watch_loop
+from gateway.observability.metrics.recorder import METRICS, Metrics
+from gateway.observability.status.access import StatusAccess
+from gateway.observability.status.aggregate import Overview
+from gateway.observability.status.feed import ACCESS, FEED, Feed
+from gateway.observability.status.history import History
+from gateway.observability.tracing.configuration import Tracing
+from gateway.observability.tracing.protocols import TRACER
+from gateway.record.in_flight import InFlight
+from gateway.relay.keep_alive import KeepAlive
 from gateway.settings import Settings, SettingsError
 from gateway.tokens.count import TokenCounter
-from gateway.tracing import Tracing
-from gateway.web.access_log import access_log, set_request_id
-from gateway.web.auth import auth
-from gateway.web.body import BodyLimits, close_unread
-from gateway.web.context import GATEWAY, Gateway
-from gateway.web.counters import Counters, CounterTable
-from gateway.web.documents import DocumentReader
-from gateway.web.errors import errors
-from gateway.web.feed import ACCESS, FEED, Feed
-from gateway.web.history import History
-from gateway.web.in_flight import InFlight
-from gateway.web.keep_alive import KeepAlive
-from gateway.web.keys import KeyRing
-from gateway.web.loop_lag import watch_loop
-from gateway.web.metrics import METRICS, Metrics
-from gateway.web.overview import Overview
-from gateway.web.routes import add_routes
-from gateway.web.scoreboard import Row
-from gateway.web.status_access import StatusAccess
-from gateway.web.trace import TRACER
 
 log = structlog.get_logger(__name__)
 
@@ -138,7 +138,7 @@ def _measured(address: Address, most: int, place: MetricsPlace) -> Callable[[web
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         # kept out of start-ups that do not want it
-        from gateway.web.exposition import Exposition
+        from gateway.observability.metrics.exposition import Exposition
 
         gateway = app[GATEWAY]
         metrics = app[METRICS] = Metrics(place.counters, gateway.catalogue.has)

@@ -14,9 +14,9 @@ from aiohttp import ClientPayloadError, ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.app import make_app
-from gateway.demo.backend import make_backend
+from gateway.commands.demo.backend import make_backend
+from gateway.relay.keep_alive import KeepAlive
 from gateway.settings import load_settings
-from gateway.web.keep_alive import KeepAlive
 
 TOKEN = {"Authorization": "Bearer cpk_test"}
 MODELS = {"object": "list", "data": [{"id": "Vendor/Model-1", "object": "model", "created": 1700000000}]}

@@ -17,8 +17,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.command_blocks import ROOT, Block, blocks, blocks_of
 from tests.conftest import TOKEN, StartGateway, ask, events
-from tests.documents import ROOT, Block, blocks, blocks_of
 
 # a curl for machines without one: the few options that the documents use
 CURL = f"""#!{sys.executable}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.documents import DOCUMENTS, ROOT, Block, anchors, broken_links, shell_blocks
+from tests.command_blocks import DOCUMENTS, ROOT, Block, anchors, broken_links, shell_blocks
 
 # what cannot be had where the tests run; anything else is run
 REASONS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.commands.setup.client_settings import Choice, edit
 from gateway.settings import Settings
-from gateway.setup.client_settings import Choice, edit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

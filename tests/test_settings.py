@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from gateway.backend.endpoint import parse_endpoint
-from gateway.backend.model_map import ModelMap
-from gateway.backend.profiles import PROFILES
+from gateway.backend.models.model_map import ModelMap
+from gateway.backend.models.profiles import PROFILES
+from gateway.door.keys import Key
 from gateway.settings import Settings, SettingsError, add_flags, load_settings
-from gateway.web.keys import Key
 
 
 def load(

@@ -13,18 +13,18 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
-from gateway.backend.breaker import Breaker, Permit
-from gateway.backend.call import Call, refusal
+from gateway.backend.connection.call import Call, refusal
+from gateway.backend.connection.post import FAILURES, Attempt, Post, Response
+from gateway.backend.connection.read_timeouts import SilenceWatch
 from gateway.backend.endpoint import Endpoint
-from gateway.backend.post import FAILURES, Attempt, Post, Response
-from gateway.backend.profiles import profile_for_host
-from gateway.backend.reach import speaks_tls, tls_trouble
-from gateway.backend.retry import RetryPolicy
-from gateway.backend.silence import SilenceWatch
+from gateway.backend.models.profiles import profile_for_host
+from gateway.backend.policy.breaker import Breaker, Permit
+from gateway.backend.policy.retry import RetryPolicy
+from gateway.backend.tls import speaks_tls, tls_trouble
 from gateway.backend.trace_context import UNTRACED, CallTrace, Trace
 from gateway.openai.models import Model, decode_models
 from gateway.openai.profile import GENERIC
-from gateway.translate.errors import BackendFault, fault_from_response
+from gateway.translate.refusals.faults import BackendFault, fault_from_response
 
 _LIST_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 2.0

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.observability.tracing.configuration import load_tracing
 from gateway.settings import add_flags, load_settings, read_dotenv
-from gateway.tracing import load_tracing
 
 _DESCRIPTION: Final = "Serve Anthropic's Messages API in front of an OpenAI-compatible chat-completions backend."
 
@@ -28,10 +28,10 @@ def run(options: dict[str, Any]) -> int:
     _adopt_dotenv()
     tracing = load_tracing(os.environ)
     if settings.workers > 1:
-        from gateway.workers import supervise
+        from gateway.serving.workers import supervise
 
         return supervise(settings, tracing)
-    from gateway import server
+    from gateway.serving import server
 
     return server.run(server.serve(settings, tracing))
 

@@ -1,6 +1,6 @@
 """What sets one backend apart from the next, as data: translation asks a profile, never for a vendor's name.
 
-The table of profiles is `gateway.backend.profiles`.
+The table of profiles is `gateway.backend.models.profiles`.
 """
 
 from typing import Literal
@@ -28,7 +28,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     # the field that replayed thinking goes into; None: it would be refused
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    # fields of messages and calls that it gave and wants back as they were (`gateway.translate.opaque`)
+    # fields of messages and calls that it gave and wants back as they were (`signed_reasoning`)
     wants_back: frozenset[str] = frozenset()
     # what stands for the signature that a turn's first tool call lacks; None: none is wanted
     missing_signature: str | None = None

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.backend.adapter import Backend, Timeouts
-from gateway.backend.breaker import Breaker, BreakerOpen
 from gateway.backend.endpoint import parse_endpoint
-from gateway.backend.retry import RetryPolicy
-from gateway.translate.errors import BackendFault
+from gateway.backend.policy.breaker import Breaker, BreakerOpen
+from gateway.backend.policy.retry import RetryPolicy
+from gateway.translate.refusals.faults import BackendFault
 from tests.conftest import ScriptedBackend, respond, silence, stream
 
 OK = respond(b'{"ok":true}')

@@ -10,7 +10,7 @@ import argparse
 import json
 import time
 
-from gateway.translate.answer import StreamTranslator
+from gateway.translate.from_backend.answer import StreamTranslator
 
 EVENTS = 2000
 READ_BYTES = 64 * 1024

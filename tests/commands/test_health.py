@@ -11,7 +11,7 @@ import structlog
 
 from gateway.app import make_app
 from gateway.cli import main
-from gateway.server import listening
+from gateway.serving.server import listening
 from gateway.settings import load_settings
 from tests.conftest import ScriptedBackend
 

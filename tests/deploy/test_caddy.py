@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.web.keep_alive import KeepAlive
+from gateway.relay.keep_alive import KeepAlive
 from tests.conftest import (
     END,
     HELLO,

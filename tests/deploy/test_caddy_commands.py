@@ -8,9 +8,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.command_blocks import blocks_of
 from tests.conftest import StartGateway
 from tests.deploy.caddy import ROOT, environment, free_port, url_of
-from tests.documents import blocks_of
 
 pytestmark = [pytest.mark.caddy, pytest.mark.timeout(60)]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.settings import Settings
+from tests.command_blocks import Block, blocks_of
 from tests.deploy.tools import DEPLOY, ROOT, docker_compose, tool
-from tests.documents import Block, blocks_of
 
 COMPOSE = DEPLOY / "docker-compose.yaml"
 SETTINGS = {setting.name.upper() for setting in fields(Settings)}

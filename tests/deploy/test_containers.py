@@ -36,7 +36,7 @@ RUNTIME_PACKAGES = (
 )
 IMAGE = "docker.io/library/claude-gateway"
 CADDY_IMAGE = "docker.io/library/caddy:2-alpine"
-BACKEND = "from aiohttp import web; from gateway.demo.backend import make_backend; web.run_app(make_backend(tokens_per_second=40), port=8000)"
+BACKEND = "from aiohttp import web; from gateway.commands.demo.backend import make_backend; web.run_app(make_backend(tokens_per_second=40), port=8000)"
 # a backend beside the gateway; a machine may not let even root raise these limits
 OVERRIDE = f"""
 services:

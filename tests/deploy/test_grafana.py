@@ -11,9 +11,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import METRICS_URL
-from gateway.web.series import RECORDS
+from gateway.observability.metrics.series import RECORDS
 from tests.conftest import TOKEN, StartGateway, ask
-from tests.scrape import Scrape, scrape_until
+from tests.observability.metrics.scrape import Scrape, scrape_until
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/claude-gateway.json").read_text())

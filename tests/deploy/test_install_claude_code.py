@@ -12,7 +12,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from gateway.setup.dialogue import Flags, setup
+from gateway.commands.setup.dialogue import Flags, setup
 from tests.conftest import ScriptedBackend, StartGateway
 from tests.deploy.conftest import CLIENT, SCRIPT, TOKEN, Machine
 

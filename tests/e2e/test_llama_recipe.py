@@ -7,8 +7,8 @@ from pathlib import Path
 import anthropic
 import pytest
 
+from tests.command_blocks import blocks_of
 from tests.conftest import StartGateway
-from tests.documents import blocks_of
 from tests.e2e.conftest import server_process
 
 pytestmark = [pytest.mark.llama, pytest.mark.timeout(600)]

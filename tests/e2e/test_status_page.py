@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.setup.client_settings import Choice, edit
+from gateway.commands.setup.client_settings import Choice, edit
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, respond, stream
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(120)]
@@ -270,7 +270,7 @@ async def test_a_lost_gateway_is_said_to_be_lost(
     page = await browser.open(str(gateway.make_url("/")))
     await text(page, "#connection", "Live")
 
-    await gateway.server.close()
+    await gateway.serving.server.close()
 
     await text(page, "#connection", "Connection lost, trying again")
     assert await page.locator("#board").is_visible()

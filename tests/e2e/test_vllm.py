@@ -16,9 +16,9 @@ import anthropic
 import pytest
 from aiohttp import ClientSession
 
-from gateway.translate.thinking import SIGNATURE
+from gateway.translate.to_backend.thinking import SIGNATURE
+from tests.command_blocks import blocks_of
 from tests.conftest import StartGateway
-from tests.documents import blocks_of
 from tests.e2e.conftest import server_process
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.app import make_app
-from gateway.demo.backend import make_backend
-from gateway.server import listening
+from gateway.commands.demo.backend import make_backend
+from gateway.serving.server import listening
 from gateway.settings import load_settings
 from tests.conftest import ask, events
 

@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from gateway.demo.backend import make_backend
+from gateway.commands.demo.backend import make_backend
 from tests.conftest import TOKEN, ask, events
 from tests.faults.conftest import Process, serve
 from tests.faults.injector import Fault, Injector, drip, half_close, reset, slow, stall, truncate

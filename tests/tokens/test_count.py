@@ -14,7 +14,7 @@ from gateway.anthropic.decode import decode_request
 from gateway.openai.profile import GENERIC
 from gateway.openai.request import ChatMessage, ChatRequest, Part, ToolCallParam, ToolSpec
 from gateway.tokens.count import TokenCounter
-from gateway.translate.request import translate_request
+from gateway.translate.to_backend.request import translate_request
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests/samples/claude-code"

@@ -8,8 +8,8 @@ from typing import Any
 
 from anthropic.lib.streaming._messages import accumulate_event
 
-from gateway.translate.answer import StreamTranslator
-from gateway.translate.errors import BackendFault
+from gateway.translate.from_backend.answer import StreamTranslator
+from gateway.translate.refusals.faults import BackendFault
 
 Chunk = dict[str, Any]
 Event = tuple[str, dict[str, Any]]

@@ -1,0 +1,167 @@
+"""One call to the backend whose answer has begun."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from gateway.backend.connection.chunked_body import MakeLane
+from gateway.backend.connection.post import FAILURES, Response
+from gateway.backend.connection.read_timeouts import SilenceWatch
+from gateway.backend.policy.breaker import Permit
+from gateway.backend.trace_context import CallTrace
+from gateway.translate.refusals.faults import BackendFault, cut_short, fault_from_response
+
+# of an error's body; more than any message needs
+_ERROR_BYTES: Final = 256 * 1024
+_ERROR_SECONDS: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Call:
+    """A call whose answer has begun; `read` gives the bytes. To be used with `async with`.
+
+    Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
+    hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
+    """
+
+    __slots__ = (
+        "_permit",
+        "_reads",
+        "_response",
+        "_traced",
+        "_waits_since",
+        "_watch",
+        "_where",
+        "patience",
+        "retries",
+    )
+
+    def __init__(
+        self, response: Response, permit: Permit, watch: SilenceWatch, traced: CallTrace, *, where: str, retries: int
+    ) -> None:
+        """`retries`: how many tries failed before this one."""
+        self._response = response
+        self._permit = permit
+        self._watch = watch
+        self._traced = traced
+        self._where = where
+        self.retries = retries
+        # how many seconds a read may wait
+        self.patience = watch.seconds
+        self._waits_since: float | None = None
+        self._reads = 0
+
+    async def __aenter__(self) -> Self:
+        self._watch.add(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._watch.discard(self)
+        # a response that was read to its end has given its connection back already, and close() does nothing
+        self._response.close()
+        self._traced.ended(error)
+        if error is None:
+            self._permit.succeeded()
+        elif isinstance(error, BackendFault):
+            self._permit.settle(error, counts=error.counts)
+        else:
+            self._permit.abandoned()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream of events, not one JSON body."""
+        return self._response.content_type != "application/json"
+
+    def waited(self, now: float) -> float:
+        """How long a read has waited; a relay waits since its last bytes, as far as it was asked before."""
+        chunks = self._response.chunks
+        if chunks is not None and chunks.reads != self._reads:
+            self._reads = chunks.reads
+            self._waits_since = now if self._waits_since is not None else None
+        return now - self._waits_since if self._waits_since is not None else 0.0
+
+    def give_up(self) -> None:
+        """End a read that waits."""
+        self._response.fail(TimeoutError())
+
+    async def read(self) -> bytes:
+        """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
+        self._waits_since = time.monotonic()
+        try:
+            data = await self._response.read()
+        except TimeoutError:
+            text = (
+                f"the backend at {self._where} sent nothing for {self.patience:g} s: it may hang; try again, or look "
+                "into its log"
+            )
+            raise BackendFault(504, text) from None
+        except FAILURES:
+            raise cut_short() from None
+        finally:
+            self._waits_since = None
+        self._permit.progressed()
+        return data
+
+    async def relay(self, take: Callable[[bytes], bool], make_lane: MakeLane | None = None) -> None:
+        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible;
+        `make_lane` is that of `Chunks.relay`.
+
+        Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
+        Raises what `take` raises. `take` must not block.
+        """
+        chunks = self._response.chunks
+        if chunks is None:
+            return
+        self._waits_since = time.monotonic()
+        try:
+            await chunks.relay(take, make_lane)
+        finally:
+            self._waits_since = None
+
+    async def read_all(self) -> bytes:
+        """The whole answer. Raises BackendFault."""
+        pieces = []
+        while data := await self.read():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def drain(self, seconds: float) -> None:
+        """Give the backend a moment to close an answer that is complete: then its connection can be used again.
+
+        Returns as well when it is cancelled: a client that leaves now has had its answer.
+        """
+        if self._response.ended:
+            return
+        with suppress(asyncio.CancelledError, *FAILURES):
+            async with asyncio.timeout(seconds):
+                while await self._response.read():
+                    pass
+
+
+async def refusal(response: Response) -> BackendFault:
+    """What an answer other than 200 tells."""
+    if 300 <= response.status < 400:
+        # a query that was BACKEND_URL's comes back in it
+        target = response.headers.get("location", "nowhere").partition("?")[0][:200]
+        return BackendFault(
+            502,
+            f"the backend redirects to {target}: set BACKEND_URL to where it leads",
+            counts=False,
+            should_retry=False,
+        )
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_SECONDS):
+            while len(body) < _ERROR_BYTES and (data := await response.read()):
+                body += data
+    except FAILURES:
+        log.debug("error body broke off", status=response.status)
+    return fault_from_response(response.status, response.headers, bytes(body))

@@ -1,0 +1,274 @@
+"""Requests for completions: `POST` on the connections of the session's pool.
+
+A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Here one is
+like the next but for its token and body, and preparing it anew cost more than translating it. So the pool gives a
+connection, the request goes out in one write, and the tap on that connection reads the head of a plain stream; any
+other answer aiohttp's protocol parses.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import StreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import Struct
+from yarl import URL
+
+from gateway.backend.connection.chunked_body import Chunks
+from gateway.backend.connection.read_timeouts import SilenceWatch
+from gateway.backend.connection.stream_protocol import Tap, tap_of
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+
+# copied behind the head in less time than it takes to write two pieces
+_COPIED_BYTES: Final = 256 * 1024
+# written at once; more goes out in slices: many megabytes must not go to the socket in one piece
+_SLICE_BYTES: Final = 1024 * 1024
+# what may be raised when there is no answer
+FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
+
+
+class Attempt(Struct, eq=False):
+    """How far a request got: `queued` for one of a limited number of connections, on one that was `reused`, all of it
+    `written`, or `stuck`, because the backend took nothing.
+    """
+
+    queued: bool = False
+    reused: bool = False
+    written: bool = False
+    stuck: bool = False
+
+
+class Response:
+    """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool.
+
+    `chunks` gives the body as it comes, while that does not go through aiohttp; of such an answer's `headers` there is
+    only the `Content-Type`.
+    """
+
+    __slots__ = ("_connection", "_content", "_protocol", "_tap", "_upload", "chunks", "headers", "status")
+
+    def __init__(
+        self, connection: "Connection", protocol: ResponseHandler, tap: Tap, upload: asyncio.Task[None] | None
+    ) -> None:
+        self._connection = connection
+        self._protocol = protocol
+        self._tap = tap
+        self._upload = upload
+        self._content: aiohttp.StreamReader | None = None
+        self.status = 200
+        self.headers: Mapping[str, str] = {}
+        self.chunks: Chunks | None = None
+
+    async def begin(self) -> None:
+        """Wait for the head. Raises one of FAILURES."""
+        streamed = await self._tap.streamed()
+        if streamed is None:
+            await self._read_head()
+        else:
+            self.headers = {"Content-Type": streamed.content_type}
+            self.chunks = streamed.chunks
+            self._tap.when_ended(self._ended)
+
+    @property
+    def content_type(self) -> str:
+        """The media type, in small letters, without parameters."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all has come."""
+        return self.chunks.ended if self.chunks is not None else self._content is None or self._content.is_eof()
+
+    async def read(self) -> bytes:
+        """What has come of the body, at least a byte; empty once there is no more. Raises one of FAILURES."""
+        if self.chunks is not None:
+            data = await self.chunks.read()
+            if data or not self.chunks.given_back:
+                return data
+            self.chunks = None
+            await self._read_head()
+        return await self._content.readany() if self._content is not None else b""
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come: for who reads."""
+        if self.chunks is not None:
+            self.chunks.fail(error)
+        elif self._content is not None:
+            self._content.set_exception(error)
+
+    def close(self) -> None:
+        """Drop the connection, unless the answer was read to its end."""
+        if self._upload is not None and not self._upload.done():
+            _abandon(self._connection, self._upload)
+        self._connection.close()
+
+    async def _read_head(self) -> None:
+        while True:
+            message, content = await self._protocol.read()
+            if message.code >= 200:
+                break
+        self.status, self.headers, self._content = message.code, message.headers, content
+        self._tap.watch(content)
+        content.on_eof(self._ended)
+
+    def _ended(self) -> None:
+        if self._upload is None or self._upload.done():
+            self._connection.release()
+        else:
+            # answered without having taken the request
+            self.close()
+
+
+class _Address(aiohttp.ClientRequest):
+    """A request as far as the pool looks at it; it does so with each request that goes out."""
+
+    @cached_property
+    def connection_key(self) -> "ConnectionKey":
+        """What connections to this address are kept under."""
+        return super().connection_key
+
+
+class Post:
+    """Posts to one address."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: URL,
+        watch: SilenceWatch,
+        *,
+        connect: float,
+        send: float,
+        answer: float,
+    ) -> None:
+        """The times are those of `Timeouts`, in seconds."""
+        request = _Address("POST", url, loop=asyncio.get_running_loop())
+        self._session = session
+        self._watch = watch
+        # for the pool, which looks at the address only
+        self._request = request
+        self._connect_timeout = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._send = send
+        self._answer = answer
+        self._open = 0
+        self._head = (
+            f"POST {request.url.raw_path_qs} HTTP/1.1\r\n"
+            f"Host: {request.headers['Host']}\r\n"
+            f"User-Agent: {request.headers['User-Agent']}\r\n"
+            "Content-Type: application/json\r\n"
+        ).encode()
+
+    async def __call__(self, body: bytes | bytearray, headers: bytes, attempt: Attempt, *, stream: bool) -> Response:
+        """Send a request, and wait for the head of its answer. `headers` are further lines, with their ends.
+
+        Raises one of FAILURES, TimeoutError among them if there is no answer in time.
+        """
+        connection = await self._connect(attempt)
+        upload: asyncio.Task[None] | None = None
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                raise aiohttp.ServerDisconnectedError
+            tap, attempt.reused = tap_of(transport)
+            unasked = protocol.should_close
+            if unasked and attempt.reused:
+                # the next answer would be taken from what has come already
+                raise aiohttp.ServerDisconnectedError
+            tap.begin(stream=stream and not unasked)
+            head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
+            if len(body) <= _COPIED_BYTES:
+                transport.write(head + body)
+                attempt.written = True
+            elif len(body) <= _SLICE_BYTES:
+                transport.writelines((head, body))
+                attempt.written = True
+            else:
+                transport.write(head)
+                upload = asyncio.create_task(self._upload(protocol, tap, body, attempt), name="upload")
+            wait = _Wait(protocol, tap, self._answer)
+            self._watch.add(wait)
+            response = Response(connection, protocol, tap, upload)
+            try:
+                await response.begin()
+            finally:
+                self._watch.discard(wait)
+        except BaseException:
+            _abandon(connection, upload)
+            raise
+        else:
+            return response
+
+    async def _connect(self, attempt: Attempt) -> "Connection":
+        connector = self._session.connector
+        if connector is None:
+            raise aiohttp.ClientConnectionError("the session is closed")
+        limited = connector.limit > 0
+        attempt.queued = limited and self._open >= connector.limit
+        try:
+            connection = await connector.connect(self._request, [], self._connect_timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        attempt.queued = False
+        if limited:
+            self._open += 1
+            connection.add_callback(self._closed)
+        return connection
+
+    def _closed(self) -> None:
+        self._open -= 1
+
+    async def _upload(self, protocol: ResponseHandler, tap: Tap, body: bytes | bytearray, attempt: Attempt) -> None:
+        """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""
+        writer = StreamWriter(protocol, asyncio.get_running_loop())
+        view = memoryview(body)
+        try:
+            for start in range(0, len(view), _SLICE_BYTES):
+                async with asyncio.timeout(self._send):
+                    await writer.write(view[start : start + _SLICE_BYTES])
+        except TimeoutError as error:
+            attempt.stuck = True
+            protocol.set_exception(error)
+            tap.give_up()
+        except (aiohttp.ClientError, OSError):
+            # the protocol tells of it
+            return
+        attempt.written = not attempt.stuck
+
+
+class _Wait:
+    """The wait for an answer's head."""
+
+    __slots__ = ("_protocol", "_since", "_tap", "patience")
+
+    def __init__(self, protocol: ResponseHandler, tap: Tap, patience: float) -> None:
+        self._protocol = protocol
+        self._tap = tap
+        self.patience = patience
+        self._since: float | None = None
+
+    def waited(self, now: float) -> float:
+        """The seconds since the first look."""
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+    def give_up(self) -> None:
+        """End the wait."""
+        self._protocol.set_exception(TimeoutError())
+        self._tap.give_up()
+
+
+def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:
+    """Drop a connection, and what of the request has not gone out: closed, it would wait until that is taken."""
+    if upload is not None:
+        upload.cancel()
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()

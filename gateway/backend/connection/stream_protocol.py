@@ -1,0 +1,212 @@
+"""The bytes of a streamed answer, taken from the connection as soon as they have been read.
+
+aiohttp splits an answer's body into pieces, keeps them in a reader, and wakes the task that waits for them. With many
+streams of small events, that costs more than what is done with them; and for a short answer, to parse its head and to
+make its reader does. A tap stands before aiohttp's protocol on each connection to the backend. It reads the heads of
+answers to requests for a stream: where one says no more than that a stream in plain chunks follows, its chunks go to
+`Chunks`, and aiohttp hears nothing of the answer. All else it passes on; and where a chunk turns out not to be framed
+in the plainest way, aiohttp gets the head and what follows from there.
+
+A tap also tells aiohttp's reader of an answer when its connection is gone: where the framing is broken, aiohttp closes
+the connection, and the reader would wait for ever.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from gateway.backend.connection.chunked_body import Chunks, Receive
+
+_BEGIN: Final = b"HTTP/1.1 200"
+# a head in which nothing else matters to how the body is framed, and to what becomes of the connection
+_STREAMED: Final = re.compile(
+    rb"(?-i:HTTP/1\.1 200)(?=[ \r])"
+    rb"(?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)"
+    rb"(?!.*\r\n(?:content-encoding|content-length|upgrade):)"
+    rb"(?!.*\r\nconnection:(?![ \t]*keep-alive[ \t]*\r\n))"
+    rb"(?!.*\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r\n))"
+    rb"[^\r\n]*(?:\r\n[!#-'*+.0-9A-Z^-z|~-]+:[^\r\n\x00]*)*\r\n\r\n",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTENT_TYPE: Final = re.compile(rb"\r\ncontent-type:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_HEAD_END: Final = b"\r\n\r\n"
+_LONGEST_HEAD: Final = 64 * 1024
+# that are kept: those of most servers differ in their date only
+_MOST_HEADS: Final = 32
+# of a body that aiohttp reads: what it may hold before it pauses
+_BUFFER_BYTES: Final = 64 * 1024
+
+
+class Streamed(NamedTuple):
+    """An answer that aiohttp does not know of: its `Content-Type`, and its chunks."""
+
+    content_type: str
+    chunks: Chunks
+
+
+@lru_cache(maxsize=_MOST_HEADS)
+def _streamed_type(head: bytes) -> str | None:
+    """The `Content-Type` of an answer in plain chunks; None for a head that is not a plain stream's."""
+    if _STREAMED.fullmatch(head) is None:
+        return None
+    found = _CONTENT_TYPE.search(head)
+    return found[1].decode("latin-1") if found else ""
+
+
+def tap_of(transport: asyncio.Transport) -> tuple["Tap", bool]:
+    """The tap on a connection to the backend, and whether it was there before: the connection is used again."""
+    before = transport.get_protocol()
+    return (before, True) if isinstance(before, Tap) else (Tap(transport), False)
+
+
+class Tap(asyncio.Protocol):
+    """Put on `transport` for good; `begin` for each request."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        inner = transport.get_protocol()
+        assert isinstance(inner, ResponseHandler)  # noqa: S101  # aiohttp's is one
+        self._inner = inner
+        self._transport = transport
+        self._in_head = False
+        self._head = b""
+        self._streamed: Streamed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._chunks: Chunks | None = None
+        # as far as the chunks tell
+        self._ended = False
+        self._on_end: Callable[[], None] | None = None
+        self._content: aiohttp.StreamReader | None = None
+        transport.set_protocol(self)
+
+    def begin(self, *, stream: bool) -> None:
+        """A request goes out; whether it is for a stream."""
+        self._in_head = stream
+        self._head = b""
+        self._ended = False
+        self._chunks = self._content = self._streamed = self._on_end = None
+        self._divert_back()
+        if not stream:
+            self._leave_to_aiohttp()
+
+    async def streamed(self) -> Streamed | None:
+        """The answer, once its head has come; None if aiohttp has it, or will tell why there is none."""
+        if self._in_head:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        streamed, self._streamed = self._streamed, None
+        return streamed
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call this once the answer, which aiohttp does not know of, has been read to its end."""
+        if self._ended:
+            callback()
+        else:
+            self._on_end = callback
+
+    def watch(self, content: aiohttp.StreamReader) -> None:
+        """aiohttp has the answer, and this is its reader."""
+        if not content.is_eof():
+            self._content = content
+
+    def give_up(self) -> None:
+        """Wait for the head no longer."""
+        self._in_head = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._in_head:
+            self._receive_head(data)
+        elif self._chunks is not None:
+            self._chunks.receive(data)
+        else:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> None:
+        """The other side sends no more."""
+        self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._in_head:
+            self._leave_to_aiohttp(self._head)
+        self._inner.connection_lost(exc)
+        self.give_up()
+        gone = aiohttp.ClientPayloadError("the connection is gone")
+        content = self._content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(gone)
+        if self._chunks is not None:
+            self._chunks.fail(gone)
+        # these hold each other
+        self._chunks = self._on_end = None
+        self.__dict__.pop("data_received", None)
+
+    def pause_writing(self) -> None:
+        """The other side takes too little."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        self._inner.resume_writing()
+
+    def _receive_head(self, data: bytes) -> None:
+        head = self._head = self._head + data
+        end = head.find(_HEAD_END) + len(_HEAD_END)
+        if end < len(_HEAD_END) and head.startswith(_BEGIN[: len(head)]) and len(head) < _LONGEST_HEAD:
+            return
+        content_type = _streamed_type(head[:end])
+        if content_type is None:
+            self._leave_to_aiohttp(head)
+        else:
+            self._in_head = False
+            self._head = head[:end]
+            self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
+            self._streamed = Streamed(content_type, chunks)
+            if end < len(head):
+                chunks.receive(head[end:])
+        self.give_up()
+
+    def _leave_to_aiohttp(self, data: bytes = b"") -> None:
+        self._in_head = False
+        self._inner.set_response_params(read_until_eof=True, read_bufsize=_BUFFER_BYTES)
+        if data:
+            self._inner.data_received(data)
+
+    def _give_back(self, data: bytes) -> None:
+        """The chunks are through with the answer, but for this."""
+        chunks, self._chunks = self._chunks, None
+        self._divert_back()
+        if chunks is None or chunks.given_back:
+            self._leave_to_aiohttp(self._head + data)
+            return
+        if data:
+            # belongs to no answer
+            self._inner.force_close()
+        self._ended = True
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
+
+    def _divert(self, receive: Receive) -> None:
+        """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
+        was set; to set it again costs two calls of the system.
+        """
+        if self._chunks is not None and not self._transport.is_closing():
+            setattr(self, "data_received", receive)  # noqa: B010  # not for every tap, as mypy would have it
+            self._transport.set_protocol(self)
+
+    def _divert_back(self) -> None:
+        if "data_received" in self.__dict__:
+            del self.data_received
+            if not self._transport.is_closing():
+                self._transport.set_protocol(self)

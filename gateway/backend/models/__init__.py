@@ -1,0 +1,1 @@
+"""Which models the backend has, under which names, and which quirks."""

@@ -1,0 +1,1 @@
+"""Whether the backend is asked, and whether it is asked again."""

@@ -1,0 +1,1 @@
+"""HTTP with clients: routes, middleware, handlers, keys and limits."""

@@ -1,0 +1,65 @@
+"""`GET /health` and `GET /ready`, and the probes that clients send before their first request."""
+
+import time
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.door.context import GATEWAY
+
+
+async def health(request: web.Request) -> web.Response:
+    """200 while the process serves; never asks the backend. Of several processes, any answers for all."""
+    gateway = request.app[GATEWAY]
+    status: dict[str, Any] = {
+        "status": "ok",
+        "version": gateway.version,
+        "uptime_seconds": round(time.monotonic() - gateway.started, 1),
+        "backend": {
+            "url": gateway.backend.endpoint.shown,
+            "models": len(gateway.catalogue.models) if gateway.catalogue.loaded else None,
+        },
+        "circuit_breaker": gateway.breaker._asdict(),
+        "streams": gateway.streams,
+    }
+    if gateway.scoreboard:
+        status["workers"] = [
+            {
+                "pid": row.pid,
+                "restarts": row.restarts,
+                "streams": row.streams,
+                "circuit_breaker": row.breaker._asdict(),
+            }
+            for row in gateway.scoreboard.rows
+        ]
+    return web.Response(body=msgspec.json.encode(status), content_type="application/json")
+
+
+async def ready(request: web.Request) -> web.Response:
+    """200 while requests can be answered; else 503 with the reasons, so that load balancers ask another.
+
+    A breaker that waits for a trial does not count: load balancers send none to a gateway that is not ready.
+    """
+    gateway = request.app[GATEWAY]
+    reasons = [
+        reason
+        for holds, reason in (
+            (gateway.stopping.is_set(), "the gateway is being shut down"),
+            (not gateway.catalogue.reached, "the backend has not been reached yet"),
+            (gateway.backend.breaker.refuses, "the circuit breaker is open"),
+        )
+        if holds
+    ]
+    body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+    return web.Response(status=503 if reasons else 200, body=msgspec.json.encode(body), content_type="application/json")
+
+
+async def hello(_: web.Request) -> web.Response:
+    """An empty 200: Claude Code asks for `HEAD /` or `HEAD /api/hello` at its start, and browsers for `GET /`."""
+    return web.Response(text="claude-gateway: point ANTHROPIC_BASE_URL at this address\n")
+
+
+async def drop(_: web.Request) -> web.Response:
+    """204 for what a client reports about itself: nobody here wants it."""
+    return web.Response(status=204)

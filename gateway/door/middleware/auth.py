@@ -1,0 +1,77 @@
+"""Who calls: the client's token. It goes to the backend as it is, or opens this gateway, where that has keys.
+
+Tokens for Anthropic are refused before the backend, or a log, could see them.
+"""
+
+import re
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from gateway.anthropic.errors import ApiError
+from gateway.door.keys import KeyRing
+from gateway.record.request_record import EXCHANGE, Exchange
+
+_ANTHROPIC: Final = "sk-ant-"
+# what a header can carry to any backend unchanged
+_TOKEN: Final = re.compile(r"[!-~]+")
+# as clients write it
+_BEARER: Final = re.compile(r"Bearer ([!-~]+)")
+# the paths under which everything needs a token
+_GUARDED: Final = "/v1/"
+
+
+def auth(keys: KeyRing) -> Middleware:
+    """Reads the token of each request that needs one. Raises ApiError 401."""
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith(_GUARDED):
+            _let_in(keys, request[EXCHANGE], client_token(request))
+        return await handler(request)
+
+    return let_in
+
+
+def _let_in(keys: KeyRing, exchange: Exchange, token: str) -> None:
+    """The token is a key of this gateway, where it has any; else the backend's. Raises ApiError 401."""
+    if not keys.used:
+        exchange.token = token
+        return
+    exchange.holder = keys.find(token)
+    if exchange.holder is None:
+        raise ApiError(
+            401, "this is no key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it"
+        )
+    exchange.client = exchange.holder.key.name
+
+
+def client_token(request: web.Request) -> str:
+    """The token from `Authorization: Bearer` or `x-api-key`. Raises ApiError 401."""
+    headers = request.headers
+    authorization = headers.get("Authorization", "")
+    key = headers.get("x-api-key", "").strip()
+    if _ANTHROPIC in authorization or _ANTHROPIC in key:
+        raise ApiError(
+            401,
+            "this is a token for Anthropic (sk-ant-…), and this gateway talks to another backend: set "
+            "ANTHROPIC_AUTH_TOKEN to a key of that backend instead; the token was not passed on",
+        )
+    if (plain := _BEARER.fullmatch(authorization)) is not None:
+        return plain[1]
+    scheme, _, bearer = authorization.partition(" ")
+    token = (bearer.strip() if scheme.lower() == "bearer" else "") or key
+    if token and not _TOKEN.fullmatch(token):
+        raise ApiError(
+            401,
+            "the token holds a blank, a control character or one that is not ASCII, which no token has: copy it "
+            "again, without quotes or line breaks; it was not passed on",
+        )
+    if token:
+        return token
+    raise ApiError(
+        401,
+        "no token: send the backend's key as `Authorization: Bearer …` (ANTHROPIC_AUTH_TOKEN) or `x-api-key`; "
+        "a backend without keys takes any word",
+    )

@@ -1,0 +1,111 @@
+"""What the worker processes of one gateway know of each other: a small table in memory that they share.
+
+A row is written by the worker whose it is, and by the supervisor while it has none. All may read all at any time:
+cells are aligned integers of 8 bytes, which are never seen half written, and no two of them must agree.
+"""
+
+import mmap
+import time
+from typing import Final
+
+from gateway.backend.policy.breaker import BreakerStatus
+from gateway.interprocess.sample_slots import Noticeboard, Place
+
+# from the best to the worst
+STATES: Final = ("disabled", "closed", "half-open", "open")
+_CELL_BYTES: Final = 8
+_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED = range(6)
+# what one worker writes often is not in the cache line of another
+_ROW_CELLS: Final = 8
+
+
+class Row:
+    """What one worker tells the others."""
+
+    __slots__ = ("_cells", "board", "number", "place")
+
+    def __init__(self, board: "Scoreboard", number: int, cells: memoryview, place: Place) -> None:
+        self.board = board
+        self.number = number
+        self.place = place
+        self._cells = cells
+
+    def begin(self, *, pid: int, restarts: int) -> None:
+        """Take the row for a worker that starts. `restarts`: how many had it before."""
+        self.clear()
+        self._cells[_RESTARTS] = restarts
+        self._cells[_PID] = pid
+
+    def clear(self) -> None:
+        """Take the row out of the count: its worker is gone."""
+        self.place.clear()
+        for cell in range(_ROW_CELLS):
+            self._cells[cell] = 0
+
+    def set_streams(self, streams: int) -> None:
+        """Tell how many streams are open."""
+        self._cells[_STREAMS] = streams
+
+    def set_breaker(self, status: BreakerStatus) -> None:
+        """Tell the circuit breaker's status."""
+        self._cells[_STATE] = STATES.index(status.state)
+        self._cells[_FAILURES] = status.failures
+        self._cells[_OPENED] = status.opened
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id; 0 while there is none."""
+        return int(self._cells[_PID])
+
+    @property
+    def restarts(self) -> int:
+        """How many workers had this row before."""
+        return int(self._cells[_RESTARTS])
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return int(self._cells[_STREAMS])
+
+    @property
+    def breaker(self) -> BreakerStatus:
+        """The circuit breaker's status."""
+        return BreakerStatus(STATES[self._cells[_STATE]], int(self._cells[_FAILURES]), int(self._cells[_OPENED]))
+
+
+class Scoreboard:
+    """The table. It is made before the workers are forked; they inherit it."""
+
+    def __init__(self, workers: int) -> None:
+        self.started = time.monotonic()
+        cells = memoryview(mmap.mmap(-1, workers * _ROW_CELLS * _CELL_BYTES)).cast("q")
+        places = Noticeboard(workers).places
+        self._rows = [
+            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS], place)
+            for number, place in enumerate(places)
+        ]
+
+    def row(self, number: int) -> Row:
+        """The row of worker `number`, from 0 on."""
+        return self._rows[number]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that a worker has."""
+        return [row for row in self._rows if row.pid]
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open in all workers."""
+        return sum(row.streams for row in self._rows)
+
+    @property
+    def breaker(self) -> BreakerStatus:
+        """The status of the worst of the workers' circuit breakers, and how often all of them have opened."""
+        breakers = [row.breaker for row in self.rows]
+        worst = max(
+            breakers,
+            key=lambda breaker: (STATES.index(breaker.state), breaker.failures),
+            default=BreakerStatus(STATES[0], 0, 0),
+        )
+        return worst._replace(opened=sum(breaker.opened for breaker in breakers))

@@ -1,0 +1,1 @@
+"""Structured logs, one line each."""

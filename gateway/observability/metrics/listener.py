@@ -1,0 +1,70 @@
+"""`METRICS_PORT`: `/metrics` at an address of its own, which no proxy in front of the gateway passes on.
+
+It is up before the gateway takes requests, and until the last answer has ended: how a shutdown goes can be seen, too.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from gateway.interprocess.addresses import Address, address_errors, url_of
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.observability.metrics.exposition import Exposition
+
+_LAST_SECONDS: Final = 1.0
+
+
+def metrics_address(settings: Settings) -> Address | None:
+    """Where to listen; None: nowhere."""
+    if settings.metrics_port is None:
+        return None
+    return Address(settings.metrics_host, settings.metrics_port, "METRICS_HOST", "METRICS_PORT")
+
+
+@contextlib.asynccontextmanager
+async def serving_metrics(
+    exposition: "Exposition", address: Address, sockets: Sequence[socket.socket] = ()
+) -> AsyncIterator[str]:
+    """Serve inside the block; gives the URL of the metrics. `sockets` are bound already; without them, the address
+    is listened on. Raises SettingsError if it cannot be.
+    """
+    runner = web.AppRunner(_make_app(exposition), access_log=None, shutdown_timeout=_LAST_SECONDS)
+    await runner.setup()
+    try:
+        sites: Sequence[web.BaseSite] = [web.SockSite(runner, sock) for sock in sockets]
+        if not sites:
+            sites = [web.TCPSite(runner, address.host, address.port)]
+        with address_errors(address):
+            for site in sites:
+                await site.start()
+        yield url_of(runner.addresses[0]) + "/metrics"
+    finally:
+        await runner.cleanup()
+
+
+def _make_app(exposition: "Exposition") -> web.Application:
+    async def metrics(request: web.Request) -> web.Response:
+        # thousands of lines take milliseconds: in a thread, between whose bytecodes streams go on
+        body, content_type = await asyncio.to_thread(exposition.render, request.headers.get("Accept", ""))
+        response = web.Response(body=body, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def hint(_: web.Request) -> web.Response:
+        return web.Response(text="claude-gateway: metrics for Prometheus are at /metrics\n")
+
+    async def nameless(_: web.Request, response: web.StreamResponse) -> None:
+        # aiohttp's own tells its version, and Python's
+        response.headers["Server"] = "claude-gateway"
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/", hint)
+    app.on_response_prepare.append(nameless)
+    return app

@@ -1,0 +1,154 @@
+"""Counting what requests do: once for each request, at its end; nothing for an event.
+
+A request costs one to two microseconds: a few additions in the worker's row of counters. What becomes of the counters
+is in `exposition`. Labels have few values: paths are those of the routes, models those of the backend's list, at most
+`MOST_MODELS` of them; all else is `other`.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.anthropic.errors import ApiError
+from gateway.anthropic.writer import Usage
+from gateway.interprocess.counters import Counters
+from gateway.observability.metrics.series import (
+    BACKEND_ERRORS,
+    DISCONNECTS,
+    DURATION,
+    FROM_THE_START,
+    LAG,
+    MODEL,
+    REQUESTS,
+    RETRIES,
+    STREAMING,
+    TRANSITIONS,
+    WAITING,
+    Record,
+)
+from gateway.record.request_record import Exchange
+from gateway.translate.refusals.faults import BackendFault
+
+MOST_MODELS: Final = 50
+OTHER: Final = "other"
+# a label's value; longer names are nobody's
+_LABEL_CHARACTERS: Final = 200
+
+_BOUNDS: Final = DURATION.series[0].bounds
+_FIRST_BOUNDS, _TOKEN_BOUNDS, _STREAM_BOUNDS = (series.bounds for series in MODEL.series[:3])
+_FIRST, _PER_TOKEN, _STREAM, _INPUT, _CACHED, _OUTPUT = MODEL.offsets
+_LAG_BOUNDS: Final = LAG.series[0].bounds
+
+
+class Metrics:
+    """One worker's counters, in words of what happens. `is_listed` says whether the backend's list has a model."""
+
+    def __init__(self, counters: Counters, is_listed: Callable[[str], bool]) -> None:
+        self._counters = counters
+        self._cells = counters.cells
+        self._is_listed = is_listed
+        self._requests: dict[tuple[str, int | None, str], int] = {}
+        self._durations: dict[str, int] = {}
+        self._models: dict[str | None, int] = {}
+        for record, labels in FROM_THE_START:
+            self._find(record, *labels)
+        self._lag = self._find(LAG)
+
+    def request_ended(self, request: web.Request, exchange: Exchange, status: int | None) -> None:
+        """A request is over. `status` is None if the client left before it was told any."""
+        now = time.perf_counter()
+        cells = self._cells
+        path = _path(request)
+        outcome = exchange.outcome
+        at = self._requests.get((path, status, outcome))
+        if at is None:
+            shown = "none" if status is None else str(status)
+            at = self._requests[path, status, outcome] = self._find(REQUESTS, path, shown, outcome)
+        cells[at] += 1
+        at = self._durations.get(path)
+        if at is None:
+            at = self._durations[path] = self._find(DURATION, path)
+        self._observe(at, _BOUNDS, now - exchange.started)
+        if exchange.usage is not None:
+            self._answered(exchange, exchange.usage, now)
+        if outcome == "client_gone":
+            self._count(DISCONNECTS, WAITING if exchange.first_event is None else STREAMING)
+
+    def backend_failed(self, fault: Exception) -> None:
+        """A call to the backend failed."""
+        self._count(BACKEND_ERRORS, kind_of(fault))
+
+    def backend_retried(self, fault: Exception) -> None:
+        """A call that failed so is made again."""
+        self._count(RETRIES, kind_of(fault))
+
+    def breaker_changed(self, old: str, new: str) -> None:
+        """The circuit breaker has another state."""
+        self._count(TRANSITIONS, old, new)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """A timer of the event loop fired so much later than it was due."""
+        self._observe(self._lag, _LAG_BOUNDS, seconds)
+
+    def _answered(self, exchange: Exchange, usage: Usage, now: float) -> None:
+        cells = self._cells
+        at = self._models.get(exchange.backend_model)
+        if at is None:
+            at = self._find_model(exchange.backend_model)
+        cells[at + _INPUT] += usage.input_tokens
+        cells[at + _CACHED] += usage.cache_read_input_tokens
+        cells[at + _OUTPUT] += usage.output_tokens
+        answered = exchange.answered
+        if not exchange.stream or answered is None or exchange.outcome != "ok":
+            return
+        first = exchange.first_content
+        self._observe(at + _STREAM, _STREAM_BOUNDS, now - exchange.started)
+        self._observe(at + _FIRST, _FIRST_BOUNDS, (first or answered) - exchange.started)
+        # an answer that came in one piece has no time between its tokens
+        if first is not None and usage.output_tokens > 1:
+            self._observe(at + _PER_TOKEN, _TOKEN_BOUNDS, (answered - first) / (usage.output_tokens - 1))
+
+    def _find_model(self, model: str | None) -> int:
+        """The cells of a model, or those of all others."""
+        if model is None or len(model) > _LABEL_CHARACTERS or not self._is_listed(model):
+            return self._find(MODEL, OTHER)
+        known = {name[1] for name in self._counters.table.totals() if name[0] == MODEL.name} - {OTHER}
+        label = model if model in known or len(known) < MOST_MODELS else OTHER
+        # only listed names are kept here: clients may make up any number of others
+        at = self._models[model] = self._find(MODEL, label)
+        return at
+
+    def _find(self, record: Record, *labels: str) -> int:
+        return self._counters.find((record.name, *labels), record.width)
+
+    def _count(self, record: Record, *labels: str) -> None:
+        self._cells[self._find(record, *labels)] += 1
+
+    def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
+        """Add to a histogram: its sum, then a cell for each bucket."""
+        self._cells[at] += value
+        self._cells[at + 1 + bisect_left(bounds, value)] += 1
+
+
+METRICS: Final = web.AppKey("metrics", Metrics)
+
+
+def _path(request: web.Request) -> str:
+    """The route's path: with its placeholders, not what a client put there."""
+    resource = request.match_info.route.resource
+    return OTHER if resource is None else resource.canonical.replace("/v1/v1/", "/v1/", 1)
+
+
+def kind_of(fault: Exception) -> str:
+    """One of series.KINDS. A 502 is an answer that breaks off or makes no sense, whoever says so."""
+    if not isinstance(fault, ApiError):
+        return "server_error"
+    if isinstance(fault, BackendFault) and not fault.taken:
+        return "unreachable"
+    if fault.status == 502:
+        return "bad_answer" if fault.should_retry else "misconfigured"
+    kind = fault.type.removesuffix("_error")
+    return "server_error" if kind == "api" else kind

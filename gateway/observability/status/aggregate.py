@@ -1,0 +1,182 @@
+"""The state that the feed tells: of this process and, where several serve, of all.
+
+With several, each lays out its own sample on the noticeboard while somebody looks, and the one that serves the feed
+puts them together. What a process that died had counted is gone with it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from gateway.door.context import Gateway
+from gateway.interprocess.sample_slots import Place
+from gateway.observability.status.sampler import Sampler
+from gateway.observability.status.state import (
+    BackendStatus,
+    BreakerState,
+    Failure,
+    Finished,
+    GatewayStatus,
+    ModelStatus,
+    Running,
+    Sample,
+    State,
+    Totals,
+)
+from gateway.openai.models import Model
+
+# what is told, of all processes together
+_MOST_REQUESTS: Final = 100
+_MOST_FINISHED: Final = 50
+_MOST_FAILURES: Final = 20
+_MOST_MODELS: Final = 500
+_NAME_CHARACTERS: Final = 120
+_RATES: Final = 120
+_PUBLISH_SECONDS: Final = 1.0
+# how soon a worker sees that somebody looks, and how long is waited for all to see it
+_NOTICE_SECONDS: Final = 0.25
+_GATHER_SECONDS: Final = 1.0
+# a sample this old is of a worker that does not get to it
+_STALE_SECONDS: Final = 5.0
+
+_decode = msgspec.json.Decoder(Sample).decode
+
+
+class Overview:
+    """Gives the state, once a second while somebody listens."""
+
+    def __init__(self, gateway: Gateway, place: Place | None) -> None:
+        self._gateway = gateway
+        self._sampler = Sampler(gateway.in_flight, gateway.history)
+        self._place = place
+        self._others: dict[int, Sample] = {}
+        self._rates: deque[float] = deque(maxlen=_RATES)
+        self._started_at = round(time.time() - (time.monotonic() - gateway.started), 1)
+
+    async def prepare(self) -> None:
+        """Make the other workers show what they do; wait a moment until they have."""
+        if self._place is None:
+            return
+        board, since = self._place.board, time.time()
+        board.look()
+        deadline = time.monotonic() + _GATHER_SECONDS
+        while time.monotonic() < deadline:
+            samples = self._read_others()
+            if len(samples) + 1 >= self._workers and all(sample.sampled_at >= since for sample in samples):
+                return
+            await asyncio.sleep(_NOTICE_SECONDS / 5)
+
+    def look(self, first: bool) -> State:
+        """The state of now; `first` begins a series."""
+        if first:
+            self._sampler.forget()
+            self._rates.clear()
+        if self._place is not None:
+            self._place.board.look()
+        own = self._sampler.take()
+        samples = [own, *self._read_others()]
+        self._rates.append(round(sum(sample.tokens_per_second for sample in samples), 1))
+        gateway = self._gateway
+        totals = Totals()
+        for sample in samples:
+            totals.add(sample.totals)
+        thinkers = {name for sample in samples for name in sample.thinkers}
+        return State(
+            gateway=GatewayStatus(
+                version=gateway.version,
+                started_at=self._started_at,
+                workers=self._workers,
+                workers_seen=len(samples),
+                keys=gateway.keys.used,
+                stopping=gateway.stopping.is_set(),
+            ),
+            backend=self._backend(),
+            breaker=BreakerState(**gateway.breaker._asdict()),
+            in_flight=gateway.streams,
+            requests=_oldest(samples),
+            finished=_newest(samples),
+            failures=_failures(samples),
+            totals=totals,
+            rates=list(self._rates),
+            models=[_model(model, thinkers) for model in gateway.catalogue.models[:_MOST_MODELS]],
+        )
+
+    async def publish(self) -> None:
+        """Show the other workers what this one does, whenever somebody looks; to be run as a task."""
+        if self._place is None:
+            return
+        sampler = Sampler(self._gateway.in_flight, self._gateway.history)
+        encode = msgspec.json.encode
+        while True:
+            if not self._place.board.looked_at:
+                sampler.forget()
+                await asyncio.sleep(_NOTICE_SECONDS)
+                continue
+            self._place.write(encode(sampler.take()))
+            await asyncio.sleep(_PUBLISH_SECONDS)
+
+    @property
+    def _workers(self) -> int:
+        return len(self._gateway.scoreboard.rows) if self._gateway.scoreboard else 1
+
+    def _read_others(self) -> list[Sample]:
+        """What the others show; of one that is just writing, what it showed before."""
+        if self._place is None:
+            return []
+        fresh: dict[int, Sample] = {}
+        for number, place in enumerate(self._place.board.places):
+            if place is self._place:
+                continue
+            content = place.read()
+            sample = self._others.get(number) if content is None else _decode(content) if content else None
+            if sample is not None and time.time() - sample.sampled_at < _STALE_SECONDS:
+                fresh[number] = sample
+        self._others = fresh
+        return list(fresh.values())
+
+    def _backend(self) -> BackendStatus:
+        catalogue = self._gateway.catalogue
+        return BackendStatus(
+            url=self._gateway.backend.endpoint.shown,
+            reached=catalogue.reached,
+            models=len(catalogue.models) if catalogue.loaded else None,
+        )
+
+
+def _oldest(samples: Iterable[Sample]) -> list[Running]:
+    requests = [running for sample in samples for running in sample.requests]
+    return sorted(requests, key=attrgetter("age_seconds"), reverse=True)[:_MOST_REQUESTS]
+
+
+def _newest(samples: Iterable[Sample]) -> list[Finished]:
+    finished = [ended for sample in samples for ended in sample.finished]
+    return sorted(finished, key=attrgetter("ended_at"), reverse=True)[:_MOST_FINISHED]
+
+
+def _failures(samples: Iterable[Sample]) -> list[Failure]:
+    """The newest first; equal ones of several processes are one."""
+    found: dict[tuple[str, int | None, str], Failure] = {}
+    for failure in (failure for sample in samples for failure in sample.failures):
+        key = (failure.outcome, failure.status, failure.text)
+        if before := found.get(key):
+            last_at, count = max(before.last_at, failure.last_at), before.count + failure.count
+            found[key] = msgspec.structs.replace(failure, last_at=last_at, count=count)
+        else:
+            found[key] = failure
+    return sorted(found.values(), key=attrgetter("last_at"), reverse=True)[:_MOST_FAILURES]
+
+
+def _model(model: Model, thinkers: set[str]) -> ModelStatus:
+    top = model.top_provider
+    return ModelStatus(
+        id=model.id[:_NAME_CHARACTERS],
+        context_window=model.context_window,
+        max_tokens=top.max_completion_tokens if top else None,
+        images=model.sees_images,
+        thinking="seen" if model.id[:_NAME_CHARACTERS] in thinkers else "offered" if model.thinks else "",
+    )

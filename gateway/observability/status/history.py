@@ -1,0 +1,149 @@
+"""The requests that ended last, and what all of them add up to.
+
+All that is kept while nobody watches; noted once for each request, at its end.
+"""
+
+import time
+from collections import deque
+from typing import Final
+
+from gateway.anthropic.writer import Usage
+from gateway.observability.status.advice import advice
+from gateway.observability.status.state import Failure, Finished, Totals
+from gateway.record.request_record import Exchange
+
+_MOST_FINISHED: Final = 50
+_MOST_FAILURES: Final = 20
+# of what clients name: a model, or a field within an error
+_NAME_CHARACTERS: Final = 120
+_TEXT_CHARACTERS: Final = 400
+_MESSAGES: Final = ("/v1/messages", "/v1/v1/messages")
+
+
+# what is kept of a request until somebody looks: id, exchange's clock at its start, first event and end, time of its
+# end, outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
+_Row = tuple[
+    str, float, float | None, float, float, str, str, str, int | None, bool, str | None, str | None, Usage | None, int
+]
+
+
+class History:
+    """What one process has done."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        # models that were seen to think
+        self.thinkers: set[str] = set()
+        self._ended: deque[_Row] = deque(maxlen=_MOST_FINISHED)
+        self._failed: deque[_Row] = deque(maxlen=_MOST_FAILURES)
+
+    def note(self, path: str, exchange: Exchange, status: int | None) -> None:
+        """A request has ended. Of those that are none for a message, only the failed ones are kept.
+
+        On the way of every request: what can be done when somebody looks is left until then.
+        """
+        if path in _MESSAGES:
+            row = _row(exchange, status)
+            self._ended.append(row)
+            self._count(exchange)
+        elif exchange.error is None or not path.startswith("/v1/"):
+            return
+        else:
+            row = _row(exchange, status)
+        if exchange.error is not None:
+            self._failed.append(row)
+
+    @property
+    def finished(self) -> list[Finished]:
+        """The last requests for messages, the newest first."""
+        return [_finished(row) for row in reversed(self._ended)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The last errors, the newest first; equal ones are counted."""
+        found: dict[tuple[str, int | None, str], Failure] = {}
+        for ended in map(_finished, reversed(self._failed)):
+            key = (ended.outcome, ended.status, ended.error or "")
+            before = found.get(key)
+            found[key] = Failure(
+                last_at=before.last_at if before else ended.ended_at,
+                outcome=ended.outcome,
+                text=ended.error or "",
+                advice=advice(ended.outcome, ended.status),
+                status=ended.status,
+                count=before.count + 1 if before else 1,
+            )
+        return list(found.values())
+
+    def _count(self, exchange: Exchange) -> None:
+        totals, usage, writer = self.totals, exchange.usage, exchange.writer
+        totals.requests += 1
+        if exchange.outcome == "ok":
+            totals.ok += 1
+        elif exchange.outcome == "client_gone":
+            totals.client_gone += 1
+        else:
+            totals.failed += 1
+        if usage is not None:
+            totals.input_tokens += usage.input_tokens
+            totals.cached_tokens += usage.cache_read_input_tokens
+            totals.output_tokens += usage.output_tokens
+        if writer is not None and writer.has_thought and (model := exchange.backend_model):
+            self.thinkers.add(model)
+
+
+def shown_model(exchange: Exchange) -> str:
+    """The model's name, the backend's where that is known."""
+    return _shown(exchange.backend_model or exchange.model or "")
+
+
+def _shown(name: str) -> str:
+    name = name[:_NAME_CHARACTERS]
+    # a client may send what a terminal would obey
+    return name if name.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in name)
+
+
+def _row(exchange: Exchange, status: int | None) -> _Row:
+    return (
+        exchange.request_id,
+        exchange.started,
+        exchange.first_event,
+        time.perf_counter(),
+        time.time(),
+        exchange.outcome,
+        exchange.backend_model or exchange.model or "",
+        exchange.client or "",
+        status,
+        exchange.stream is True,
+        exchange.stop_reason,
+        exchange.error,
+        exchange.usage,
+        exchange.sent,
+    )
+
+
+def _finished(row: _Row) -> Finished:
+    request_id, started, first, ended, ended_at, outcome, model, client, status, stream, reason, error, usage, sent = (
+        row
+    )
+    rate = None
+    if usage is not None and first is not None and ended > first:
+        rate = round(usage.output_tokens / (ended - first), 1)
+    return Finished(
+        id=request_id,
+        ended_at=round(ended_at, 3),
+        outcome=outcome,
+        model=_shown(model),
+        client=client,
+        status=status,
+        stream=stream,
+        stop_reason=reason,
+        error=error and error[:_TEXT_CHARACTERS],
+        input_tokens=usage.input_tokens if usage else None,
+        cached_tokens=usage.cache_read_input_tokens if usage else None,
+        output_tokens=usage.output_tokens if usage else None,
+        first_event_ms=None if first is None else round((first - started) * 1000, 1),
+        duration_ms=round((ended - started) * 1000, 1),
+        tokens_per_second=rate,
+        bytes=sent,
+    )

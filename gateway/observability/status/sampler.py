@@ -1,0 +1,139 @@
+"""What this process is doing at one moment, asked of the live objects: requests pay nothing for being watched.
+
+Nobody counts tokens while a stream runs, only its bytes are known. How many bytes a token takes depends on the backend,
+which may send several in a chunk, so it is learnt from the answers that ended, whose tokens the backend told.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.anthropic.stream import State as StreamState
+from gateway.anthropic.stream import StreamWriter
+from gateway.observability.status.history import History, shown_model
+from gateway.observability.status.state import Finished, RequestState, Running, Sample
+from gateway.record.in_flight import InFlight
+from gateway.record.request_record import EXCHANGE, Exchange
+
+# the oldest are shown: they are the ones that somebody wonders about
+_MOST_REQUESTS: Final = 100
+# an event that holds one token: its frame, and some four characters
+_USUAL_BYTES: Final = 125.0
+# what an answer has beside its tokens, about: start and end of the message and of a block
+_FRAME_BYTES: Final = 750
+# answers shorter than this are mostly frame
+_LEAST_TOKENS: Final = 8
+# over a shorter time, a rate says nothing
+_SHORTEST_SECONDS: Final = 0.1
+# of the newest rate in the one shown, so that it can be read
+_WEIGHT: Final = 0.5
+_ENDED: Final = (StreamState.MESSAGE_ENDED, StreamState.CLOSED)
+_STATES: Final[dict[StreamState, RequestState]] = {
+    StreamState.IN_THINKING: "thinking",
+    StreamState.IN_REDACTED_THINKING: "thinking",
+    StreamState.IN_TEXT: "writing",
+    StreamState.IN_TOOL_USE: "calling a tool",
+    StreamState.MESSAGE_ENDED: "ending",
+    StreamState.CLOSED: "ending",
+}
+
+
+class Sampler:
+    """Takes samples, one after the other; rates are those since the last one."""
+
+    def __init__(self, in_flight: InFlight, history: History) -> None:
+        self._in_flight = in_flight
+        self._history = history
+        self._taken_at: float | None = None
+        # by request: bytes, and the rate that was shown
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def forget(self) -> None:
+        """The next sample is the first of a new series."""
+        self._taken_at = None
+        self._seen = {}
+
+    def take(self) -> Sample:
+        """The sample of now."""
+        now, history = time.perf_counter(), self._history
+        exchanges = [request[EXCHANGE] for request in self._in_flight.requests]
+        finished = history.finished
+        ratios = _bytes_per_token(finished)
+        seconds = now - self._taken_at if self._taken_at is not None else 0.0
+        rate = self._ended_since(finished, ratios, seconds)
+        seen: dict[str, tuple[int, float]] = {}
+        running: list[Running] = []
+        for exchange in exchanges:
+            per_token = ratios.get(shown_model(exchange)) or ratios[""]
+            sent, shown = self._seen.get(exchange.request_id, (0, 0.0))
+            tokens = (exchange.sent - sent) / per_token if seconds > 0 else 0.0
+            rate += tokens / seconds if tokens else 0.0
+            # one that began meanwhile had less time
+            span = min(seconds, now - exchange.first_event) if exchange.first_event else seconds
+            current = tokens / max(span, _SHORTEST_SECONDS) if tokens else 0.0
+            shown = current if not shown else _WEIGHT * current + (1 - _WEIGHT) * shown
+            seen[exchange.request_id] = (exchange.sent, shown)
+            if len(running) < _MOST_REQUESTS:
+                running.append(_running(exchange, now, per_token, shown))
+        self._seen, self._taken_at = seen, now
+        return Sample(
+            sampled_at=round(time.time(), 3),
+            in_flight=len(exchanges),
+            requests=running,
+            finished=finished,
+            failures=history.failures,
+            totals=history.totals,
+            tokens_per_second=round(rate, 1),
+            thinkers=sorted(history.thinkers.union(_thinking(exchanges))),
+        )
+
+    def _ended_since(self, finished: list[Finished], ratios: dict[str, float], seconds: float) -> float:
+        """The rate of what went out after the last sample to requests that have ended."""
+        if seconds <= 0:
+            return 0.0
+        since = time.time() - seconds
+        rate = 0.0
+        for ended in finished:
+            if ended.stream and ended.ended_at >= since:
+                sent, _ = self._seen.get(ended.id, (0, 0.0))
+                rate += (ended.bytes - sent) / (ratios.get(ended.model) or ratios[""]) / seconds
+        return rate
+
+
+def _bytes_per_token(finished: Iterable[Finished]) -> dict[str, float]:
+    """By model; under the empty name, for those of which nothing is known."""
+    sums: dict[str, tuple[int, int]] = {}
+    for ended in finished:
+        if ended.stream and ended.output_tokens and ended.output_tokens >= _LEAST_TOKENS and ended.bytes:
+            for name in (ended.model, ""):
+                size, tokens = sums.get(name, (0, 0))
+                sums[name] = (size + max(0, ended.bytes - _FRAME_BYTES), tokens + ended.output_tokens)
+    return {"": _USUAL_BYTES} | {name: size / tokens for name, (size, tokens) in sums.items() if size}
+
+
+def _running(exchange: Exchange, now: float, per_token: float, rate: float) -> Running:
+    first = exchange.first_event
+    return Running(
+        id=exchange.request_id,
+        model=shown_model(exchange),
+        client=exchange.client or "",
+        state=_state(exchange.writer),
+        stream=exchange.stream is not False,
+        age_seconds=round(now - exchange.started, 1),
+        first_event_ms=None if first is None else round((first - exchange.started) * 1000, 1),
+        bytes=exchange.sent,
+        tokens=int(exchange.sent / per_token),
+        tokens_per_second=round(rate, 1),
+        retries=exchange.retries or 0,
+    )
+
+
+def _state(writer: StreamWriter | None) -> RequestState:
+    if writer is None or not (writer.has_content or writer.state in _ENDED):
+        return "waiting"
+    # between two blocks it is at work on the next
+    return _STATES.get(writer.state, "writing")
+
+
+def _thinking(exchanges: Iterable[Exchange]) -> Iterable[str]:
+    return (shown_model(exchange) for exchange in exchanges if exchange.writer and exchange.writer.has_thought)

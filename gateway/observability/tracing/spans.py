@@ -1,0 +1,248 @@
+"""Spans: one for each request for messages, and within it one for each call to the backend.
+
+    POST /v1/messages        SERVER, by OpenTelemetry's conventions for HTTP
+      chat vendor/model-1    CLIENT, a try; by the conventions for generative AI, and for HTTP
+
+All that is known of an answer is taken from its `Exchange` when it is over, with the times that are in it; an event of
+a stream costs nothing. Tokens and models of the answer are told of the call only: tools add them up over spans. No
+prompt, answer or token is in a span; of an error, what the log would have of it.
+
+Names are those of the package opentelemetry-semantic-conventions 0.66b2 (conventions 1.44.0), and `claude_gateway.*`
+for what these do not know. They are written out: that package says of most that they are deprecated, for the
+conventions of generative AI have moved to a repository of their own.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
+from opentelemetry.trace import Tracer as OtelTracer
+from opentelemetry.trace.span import TraceState
+
+from gateway.anthropic.request import MessagesRequest
+from gateway.backend.endpoint import Endpoint
+from gateway.backend.trace_context import CallTrace, TraceContext, read_context
+from gateway.observability.logs.configuration import TRACE_ID
+from gateway.observability.metrics.recorder import kind_of
+from gateway.observability.tracing.protocols import RequestTrace
+from gateway.record.request_record import Exchange
+from gateway.translate.refusals.faults import BackendFault
+
+Value = str | int | float | bool | list[str]
+
+# by the route's path, with its placeholders
+_ROUTES: Final = {
+    f"{prefix}/messages{rest}": f"/v1/messages{rest}" for prefix in ("/v1", "/v1/v1") for rest in ("", "/count_tokens")
+}
+# of what strangers choose
+_CHARACTERS: Final = 200
+# where the conventions have another name than our profiles; to them, who speaks OpenAI's API is OpenAI
+_PROVIDERS: Final[Mapping[str, str]] = {
+    "generic": "openai",
+    "azure": "azure.ai.openai",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+}
+
+
+class SpanTracer:
+    """Begins spans with OpenTelemetry's `tracer`."""
+
+    def __init__(self, tracer: OtelTracer, backend: Endpoint) -> None:
+        self._tracer = tracer
+        self._to_backend: dict[str, Value] = {
+            "gen_ai.operation.name": "chat",
+            "http.request.method": "POST",
+            # without its query, which may hold a key
+            "url.full": backend.shown,
+            "server.address": backend.host,
+            "server.port": backend.chat.port or 0,
+        }
+
+    def begin(self, request: web.Request, exchange: Exchange) -> RequestTrace | None:
+        """A request for messages, or for their tokens, is part of its client's trace, or begins one."""
+        resource = request.match_info.route.resource
+        route = None if resource is None else _ROUTES.get(resource.canonical)
+        if route is None:
+            return None
+        clock = time.time_ns() - round(time.perf_counter() * 1e9)
+        attributes: dict[str, Value] = {
+            "http.request.method": request.method,
+            "http.route": route,
+            "url.path": request.path,
+            "url.scheme": request.scheme,
+            "claude_gateway.request_id": exchange.request_id,
+        }
+        if agent := request.headers.get("User-Agent"):
+            attributes["user_agent.original"] = _cut(agent)
+        span = self._tracer.start_span(
+            f"{request.method} {route}",
+            context=_remote(read_context(request.headers)),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            start_time=clock + round(exchange.started * 1e9),
+        )
+        return RequestSpan(self._tracer, span, clock, self._to_backend)
+
+
+class RequestSpan:
+    """One request. `clock` is what makes nanoseconds since 1970 of those of `time.perf_counter`."""
+
+    __slots__ = ("_calls", "_clock", "_log", "_span", "_to_backend", "_tracer", "_within")
+
+    def __init__(self, tracer: OtelTracer, span: Span, clock: int, to_backend: dict[str, Value]) -> None:
+        self._tracer = tracer
+        self._span = span
+        self._clock = clock
+        self._to_backend = to_backend
+        self._within = set_span_in_context(span, Context())
+        self._calls: list[CallSpan] = []
+        self._log = TRACE_ID.set(f"{span.get_span_context().trace_id:032x}")
+
+    def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
+        """What the backend is asked for, by its own name of the model, and what kind of backend it is."""
+        asked: dict[str, Value | None] = {
+            "gen_ai.provider.name": _PROVIDERS.get(profile, profile),
+            "gen_ai.request.model": _cut(model),
+            "gen_ai.request.max_tokens": request.max_tokens,
+            "gen_ai.request.temperature": request.temperature,
+            "gen_ai.request.top_p": request.top_p,
+            "gen_ai.request.top_k": request.top_k,
+            "gen_ai.request.stream": bool(request.stream),
+        }
+        self._to_backend = self._to_backend | {name: value for name, value in asked.items() if value is not None}
+
+    def call(self) -> CallTrace:
+        """A call begins, to which `describe` has said what it asks for."""
+        attributes = self._to_backend
+        if self._calls:
+            attributes = attributes | {"http.request.resend_count": len(self._calls)}
+        span = self._tracer.start_span(
+            f"chat {attributes['gen_ai.request.model']}",
+            context=self._within,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=self._now(),
+        )
+        call = CallSpan(span)
+        self._calls.append(call)
+        return call
+
+    def end(self, exchange: Exchange, status: int | None) -> None:
+        """The request is over. `status` is None if the client left before it was told any."""
+        TRACE_ID.reset(self._log)
+        if self._span.is_recording():
+            self._tell_answer(exchange)
+            self._tell_request(exchange, status)
+        for call in self._calls:
+            call.span.end(end_time=self._at(call.ended_at) if call.ended_at else None)
+        self._span.end(end_time=self._now())
+
+    def _tell_answer(self, exchange: Exchange) -> None:
+        """What became of the calls. An answer of which the client got anything is the last one's."""
+        for call in self._calls:
+            call.tell_outcome()
+        if not self._calls:
+            return
+        span = self._calls[-1].span
+        first, whole = exchange.first_content, exchange.answered
+        if exchange.stream and (begun := first or whole) is not None:
+            span.add_event("claude_gateway.first_token", timestamp=self._at(begun))
+        if exchange.response_model is not None:
+            span.set_attribute("gen_ai.response.model", _cut(exchange.response_model))
+        usage = exchange.usage
+        if usage is None or whole is None:
+            return
+        span.add_event("claude_gateway.end", timestamp=self._at(whole))
+        span.set_attributes(
+            {
+                "gen_ai.response.finish_reasons": [exchange.stop_reason or ""],
+                # the conventions count cached tokens in; Anthropic does not
+                "gen_ai.usage.input_tokens": usage.input_tokens
+                + usage.cache_read_input_tokens
+                + usage.cache_creation_input_tokens,
+                "gen_ai.usage.cache_read.input_tokens": usage.cache_read_input_tokens,
+                "gen_ai.usage.output_tokens": usage.output_tokens,
+            }
+        )
+
+    def _tell_request(self, exchange: Exchange, status: int | None) -> None:
+        span = self._span
+        told: dict[str, Value | None] = {
+            "http.response.status_code": status,
+            "claude_gateway.outcome": exchange.outcome,
+            "claude_gateway.request.model": _cut(exchange.model) if exchange.model else None,
+        }
+        span.set_attributes({name: value for name, value in told.items() if value is not None})
+        # a stream that breaks off has had its 200; a client's own fault is no error of a server
+        if status is not None and (status >= 500 or (status == 200 and exchange.outcome != "ok")):
+            span.set_attribute("error.type", exchange.error_type or str(status))
+            span.set_status(Status(StatusCode.ERROR, _cut(exchange.error or "")))
+
+    def _now(self) -> int:
+        return self._at(time.perf_counter())
+
+    def _at(self, seconds: float) -> int:
+        return self._clock + round(seconds * 1e9)
+
+
+class CallSpan:
+    """One call. Its span is ended with the request's, when all is known of it; `ended_at` is on the clock of
+    `time.perf_counter`.
+    """
+
+    __slots__ = ("_failure", "_status", "ended_at", "headers", "span")
+
+    def __init__(self, span: Span) -> None:
+        place = span.get_span_context()
+        context = TraceContext(place.trace_id, place.span_id, int(place.trace_flags), place.trace_state.to_header())
+        self.span = span
+        self.headers = context.header_lines()
+        self.ended_at = 0.0
+        self._status: int | None = None
+        self._failure: tuple[str, str] | None = None
+
+    def answered(self, status: int) -> None:
+        """The answer's head has come."""
+        self._status = status
+
+    def ended(self, error: BaseException | None) -> None:
+        """The call is over. Only the backend's faults are the call's: a client may leave."""
+        self.ended_at = time.perf_counter()
+        if isinstance(error, BackendFault):
+            # the error itself would hold the frames that it went through
+            self._failure = kind_of(error), "" if error.quotes else error.message
+
+    def tell_outcome(self) -> None:
+        """Put into the span what became of the call."""
+        if self._status is not None:
+            self.span.set_attribute("http.response.status_code", self._status)
+        if self._failure is not None:
+            kind, message = self._failure
+            self.span.set_attribute("error.type", kind)
+            self.span.set_status(Status(StatusCode.ERROR, _cut(message)))
+
+
+def _remote(client: TraceContext | None) -> Context:
+    """A context of OpenTelemetry's in which the client's span is the current one."""
+    if client is None:
+        return Context()
+    state = TraceState.from_header([client.state]) if client.state else None
+    place = SpanContext(client.trace_id, client.span_id, True, TraceFlags(client.flags), state)
+    return set_span_in_context(NonRecordingSpan(place), Context())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}…"

@@ -1,0 +1,1 @@
+"""The record of a request, and those that are in progress."""

@@ -1,0 +1,104 @@
+"""The answers in progress: how many there may be, and how they end when the gateway does."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.anthropic.errors import ApiError
+from gateway.record.request_record import EXCHANGE
+
+# for the last words of answers that are cut
+_LAST_WORDS_SECONDS: Final = 1.0
+
+
+class InFlight:
+    """The requests for messages that are being answered."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: how many there may be at a time, in all processes. `on_change`, if set, is told how many there are
+        in this one; `others` gives how many there are in others.
+        """
+        self.on_change: Callable[[int], None] | None = None
+        self.others: Callable[[], int] = int
+        self._most = most
+        self._running: dict[asyncio.Task[None], web.Request] = {}
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @property
+    def count(self) -> int:
+        """How many there are in this process."""
+        return len(self._running)
+
+    @property
+    def requests(self) -> tuple[web.Request, ...]:
+        """Those of this process, the oldest first."""
+        return tuple(self._running.values())
+
+    def admit(self, request: web.Request) -> "Place":
+        """A place for a request, one of them from now on. Raises ApiError 529."""
+        if self.count + self.others() >= self._most:
+            raise ApiError(
+                529,
+                f"this gateway is giving {self._most} answers already, all that MAX_STREAMS allows: try again in a "
+                "moment",
+                retry_after=2,
+            )
+        self._running[request.task] = request
+        self._changed()
+        return Place(self, request.task)
+
+    def leave(self, task: asyncio.Task[None]) -> None:
+        """The request of this task is one of them no more."""
+        del self._running[task]
+        self._changed()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until there are none. Those that take longer are told to come again; a client that does not even take
+        that is left.
+        """
+        if await self._ended(seconds):
+            return
+        for task, request in self._running.items():
+            request[EXCHANGE].cut = True
+            task.cancel()
+        if await self._ended(_LAST_WORDS_SECONDS):
+            return
+        for request in self._running.values():
+            if request.transport is not None:
+                request.transport.abort()
+        await self._ended(_LAST_WORDS_SECONDS)
+
+    async def _ended(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._none.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _changed(self) -> None:
+        if self._running:
+            self._none.clear()
+        else:
+            self._none.set()
+        if self.on_change is not None:
+            self.on_change(self.count)
+
+
+class Place:
+    """Of a request that was admitted, until the end of a `with`."""
+
+    __slots__ = ("_in_flight", "_task")
+
+    def __init__(self, in_flight: InFlight, task: asyncio.Task[None]) -> None:
+        self._in_flight = in_flight
+        self._task = task
+
+    def __enter__(self) -> None:
+        """It is taken already."""
+
+    def __exit__(self, *_: object) -> None:
+        self._in_flight.leave(self._task)

@@ -1,0 +1,159 @@
+"""The response of one streamed answer: opened late, kept alive, written once for each read of the backend."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from aiohttp import web
+
+from gateway.anthropic.errors import ApiError
+from gateway.anthropic.stream import StreamWriter
+from gateway.backend.connection.chunked_body import MakeLane
+from gateway.record.request_record import Exchange
+from gateway.relay.event_response import MOST_UNSENT, EventResponse, as_chunk
+from gateway.relay.fast_path import Lane
+from gateway.relay.keep_alive import KeepAlive
+from gateway.translate.from_backend.delta_copier import Shortcut
+
+
+class EventStream:
+    """Writes the frames of `writer` to the client.
+
+    The response is opened with the first content, or after some silent seconds: until then an error can still be an
+    HTTP status. `start` writes `message_start`; it is called once, before anything else is written.
+    """
+
+    def __init__(
+        self,
+        request: web.Request,
+        exchange: Exchange,
+        writer: StreamWriter,
+        keep_alive: KeepAlive,
+        start: Callable[[], None],
+    ) -> None:
+        self._request = request
+        self._exchange = exchange
+        self._keep_alive = keep_alive
+        self._writer = writer
+        self._start = start
+        self._response: EventResponse | None = None
+        # of the last write, and of the last event that every client counts
+        self._wrote = self._counted = time.monotonic()
+        # as far as `tick` knows of bytes that were sent without a look at the clock
+        self._sent_seen = 0
+
+    def start(self) -> None:
+        """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
+        if not self._writer.started:
+            self._start()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the client has the status already."""
+        return self._response is not None
+
+    async def flush(self) -> None:
+        """Write what has gathered, if anything has. Waits for a slow client."""
+        if frames := self._writer.take():
+            self._counted = time.monotonic()
+            await self._write(frames)
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the client has the response open and takes what it is sent; only then may `write_now` be called."""
+        transport = self._request.transport
+        return (
+            self._response is not None
+            and self._response.prepared
+            and self._response.in_chunks
+            and transport is not None
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() <= MOST_UNSENT
+        )
+
+    def write_now(self) -> bool:
+        """Write what has gathered, if anything has, without waiting. Returns whether the client still keeps up."""
+        transport = self._request.transport
+        if transport is None:
+            return False
+        if frames := self._writer.take():
+            self._exchange.counted += len(frames)
+            transport.write(as_chunk(frames))
+        return transport.get_write_buffer_size() <= MOST_UNSENT
+
+    def lane(self, shortcut: Shortcut) -> MakeLane | None:
+        """What may stand before the relay of an answer; to be asked for, too, only when `keeps_up`."""
+        transport = self._request.transport
+        return partial(Lane, transport, self._exchange, shortcut, self._writer) if transport else None
+
+    async def end(self) -> web.StreamResponse:
+        """Write what is left and close the response properly, all in one."""
+        frames = self._writer.take()
+        response = self._open()
+        if frames:
+            self._exchange.event_sent(len(frames))
+        await response.write_eof(frames)
+        return response
+
+    async def fail(self, error: ApiError) -> web.StreamResponse:
+        """Write an `error` event and drop the connection: an open block stays open, and no client takes the answer
+        for whole. Older clients know only from the missing end that it is not (research/claude-code.md, section 5.4).
+        """
+        self._writer.error(error.body(self._exchange.request_id))
+        await self.flush()
+        response = self._open()
+        if self._request.transport is not None:
+            self._request.transport.close()
+        return response
+
+    async def tick(self, now: float) -> None:
+        """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
+        if self._writer.closed:
+            return
+        if self._exchange.sent != self._sent_seen:
+            self._sent_seen = self._exchange.sent
+            self._wrote = self._counted = now
+        silence = now - self._wrote
+        if self._client_is_slow():
+            self._cut_if_stuck(silence)
+            return
+        if self._response is None:
+            if silence < self._keep_alive.open_after:
+                return
+            self.start()
+        elif now - self._counted >= self._keep_alive.heartbeat_after:
+            self._writer.heartbeat()
+            self._counted = now
+        elif silence >= self._keep_alive.ping_after:
+            self._writer.ping()
+        else:
+            return
+        try:
+            await self._write(self._writer.take())
+        except ConnectionError:
+            # the client has left: the handler is being cancelled
+            return
+
+    def _client_is_slow(self) -> bool:
+        transport = self._request.transport
+        return transport is None or transport.is_closing() or transport.get_write_buffer_size() > 0
+
+    def _cut_if_stuck(self, silence: float) -> None:
+        """Drop the connection of a client that takes nothing: its answer holds the backend."""
+        transport, limit = self._request.transport, self._keep_alive.cut_after
+        if silence >= limit and transport is not None and not transport.is_closing():
+            self._exchange.error = f"the client took nothing for {limit:g} s"
+            transport.abort()
+
+    def _open(self) -> EventResponse:
+        if self._response is None:
+            self.start()
+            self._response = EventResponse(self._request, self._exchange.request_id)
+        return self._response
+
+    async def _write(self, frames: bytes) -> None:
+        response = self._open()
+        self._wrote = time.monotonic()
+        self._exchange.event_sent(len(frames))
+        self._sent_seen = self._exchange.sent
+        await response.write(frames)

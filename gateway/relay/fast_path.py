@@ -1,0 +1,170 @@
+"""The lane: an event that comes alone goes from one connection to the other in one function.
+
+Backends send an event for each token. With many streams, nearly each one is all that a read gives: one chunk of
+HTTP/1.1 (RFC 9112, section 7.1) that holds one event, which differs from the last in its piece of text only. What such
+an event costs is then mostly the number of functions that it goes through. The lane looks whether what has been read is
+exactly that, and writes its translation as one chunk; all else it passes on. It is held to the long way by
+`tests/relay/test_fast_path.py`: the same bytes go out, whatever comes in.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+from gateway.anthropic.stream import DELTA_END, StreamWriter
+from gateway.backend.connection.chunked_body import Chunks
+from gateway.record.request_record import Exchange
+from gateway.relay.event_response import MOST_UNSENT
+from gateway.translate.from_backend.delta_copier import Pattern, Shortcut
+
+# of a text that is one token, or a few
+_LONGEST: Final = 512
+_LINE_END: Final = b"\r\n"
+_is_plain: Final = re.compile(rb"[ !#-\[\]-~]+").fullmatch
+# events, until it is looked at again whether the client takes them
+_LOOKS: Final = 16
+
+
+class Lane:
+    """Takes what is read from the backend while `chunks` relays an answer, and writes it to the client's `transport`.
+
+    To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing. It counts
+    in slots of its own: with hundreds of streams, none of the objects that an event needs is in the processor's cache.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_counts",
+        "_exchange",
+        "_frames",
+        "_note",
+        "_noted",
+        "_settled",
+        "_shortcut",
+        "_unsent",
+        "_write",
+        "_writer",
+        "events",
+        "sent",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        exchange: Exchange,
+        shortcut: Shortcut,
+        writer: StreamWriter,
+        chunks: Chunks,
+    ) -> None:
+        # what it wrote
+        self.events = 0
+        self.sent = 0
+        # what of that the shortcut knows: all up to here, and so many bytes of content since
+        self._settled = (0, 0)
+        self._noted = 0
+        self._frames = _NONE
+        self._counts = False
+        self._write = transport.write
+        self._unsent = transport.get_write_buffer_size
+        self._note = shortcut.note
+        self._shortcut = shortcut
+        self._writer = writer
+        self._chunks = chunks
+        self._exchange = exchange
+        exchange.lane = self
+
+    def receive(self, data: bytes) -> None:
+        """Bytes came."""
+        frame = self._frames[len(data)]
+        if frame is not None:
+            head, tail, begin, end, out, around = frame
+            if (
+                data.startswith(head)
+                and data.endswith(tail)
+                and (self.events % _LOOKS or self._unsent() <= MOST_UNSENT)
+            ):
+                content = data[begin:end]
+                if not self._counts or _is_plain(content) is None:
+                    written = self._note(content)
+                    if len(written) != len(content):
+                        out = self._frames.begin(len(written))
+                    content = written
+                    self._noted += len(content)
+                if content:
+                    try:
+                        self._write(b"".join((out, content, _CHUNK_END)))
+                    except RuntimeError:
+                        # closed: the client has left, and the handler is being cancelled
+                        return
+                    self.events += 1
+                    self.sent += around + len(content)
+                    return
+        self._go_the_long_way(data)
+
+    def end(self) -> None:
+        """No more is read for it."""
+        self._settle()
+        self._exchange.lane = None
+        self._exchange.counted += self.sent
+
+    def _settle(self) -> None:
+        """Tell the shortcut of the characters that it has not been told of."""
+        events, sent = self._settled
+        if self.events != events:
+            around = (self.events - events) * self._frames.around
+            self._shortcut.characters += self.sent - sent - around - self._noted
+            self._settled = self.events, self.sent
+        self._noted = 0
+
+    def _go_the_long_way(self, data: bytes) -> None:
+        self._settle()
+        chunks, shortcut = self._chunks, self._shortcut
+        chunks.receive(data)
+        learnt = chunks.relaying and chunks.between and shortcut.in_run
+        self._frames = _frames(self._frames, shortcut, self._writer) if learnt else _NONE
+        self._counts = self._frames.counts
+
+
+# how an event begins and ends, and where its content does; how its translation begins, and its bytes beside the content
+_Frame = tuple[bytes, bytes, int, int, bytes, int]
+
+
+class _Frames(dict[int, _Frame | None]):
+    """Events of the pattern, by the length of what is read: with their chunk's framing, of which that is a part."""
+
+    def __init__(self, pattern: Pattern | None, delta: bytes) -> None:
+        self.pattern = pattern
+        self.delta = delta
+        self.around = len(delta) + len(DELTA_END)
+        # whether its characters are all that is to be told of a plain text
+        self.counts = pattern is not None and pattern.kind != "arguments"
+        self._tail = pattern.tail + _LINE_END if pattern else b""
+
+    def __missing__(self, length: int) -> _Frame | None:
+        if self.pattern is None:
+            return None
+        # a chunk's size is less than what is read by two line ends and by its own digits
+        digits = len(b"%x" % max(length - 6, 0))
+        size = b"%x" % max(length - 4 - digits, 0)
+        head = b"%b\r\n%b" % (size, self.pattern.head)
+        content = length - len(head) - len(self._tail)
+        if len(size) != digits or not 0 < content <= _LONGEST:
+            # no chunk is as long as that, or none of one event
+            return None
+        frame = head, self._tail, len(head), len(head) + content, self.begin(content), self.around
+        self[length] = frame
+        return frame
+
+    def begin(self, content: int) -> bytes:
+        """How the translation of an event begins, whose content is written in so many bytes."""
+        return b"%x\r\n%b" % (self.around + content, self.delta)
+
+
+_NONE: Final = _Frames(None, b"")
+_CHUNK_END: Final = DELTA_END + _LINE_END
+
+
+def _frames(frames: _Frames, shortcut: Shortcut, writer: StreamWriter) -> _Frames:
+    if frames.pattern is shortcut.pattern and frames.delta == writer.delta_begin:
+        return frames
+    return _Frames(shortcut.pattern, writer.delta_begin)

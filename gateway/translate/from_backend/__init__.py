@@ -1,0 +1,1 @@
+"""The backend's answer as Anthropic's events, or as one message."""

@@ -1,0 +1,269 @@
+"""Chat-completion chunks, reduced to content blocks: what both writers are fed with.
+
+A chunk may hold reasoning, text and tool calls at once; they are taken in this order. A block opens with its first
+character that is no blank: backends put line ends around thinking and calls, and empty text blocks confuse clients.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from gateway.anthropic.writer import BlockWriter, Finish, StopReason
+from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
+from gateway.translate.both_ways.signed_reasoning import ReasoningDetails
+from gateway.translate.from_backend.think_tags import ThinkTags
+from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
+from gateway.translate.from_backend.usage import translate_usage
+from gateway.translate.refusals.faults import BackendFault, cut_short
+from gateway.translate.to_backend.thinking import SIGNATURE
+
+# finish reasons seen in the wild (peers.md, section 4.1); any other is a normal end
+_STOP_REASONS: Final[Mapping[str, StopReason]] = {
+    "length": "max_tokens",
+    "max_tokens": "max_tokens",
+    "content_filter": "refusal",
+    "sensitive": "refusal",
+    "model_context_window_exceeded": "model_context_window_exceeded",
+}
+# these say that the backend failed, whatever came before
+_FAULTS: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
+
+_Kind = Literal["text", "thinking"]
+
+
+class Reducer:
+    """Feed `chunk` with the chunks of one answer, then call `end`."""
+
+    __slots__ = (
+        "_any_block",
+        "_blanks",
+        "_blanks_kind",
+        "_characters",
+        "_details",
+        "_finish_reason",
+        "_late",
+        "_matched_stop",
+        "_open",
+        "_refused",
+        "_stops",
+        "_tags",
+        "_tools",
+        "_usage",
+        "_writer",
+    )
+
+    def __init__(
+        self, writer: BlockWriter, *, names: Mapping[str, str] | None = None, stop_sequences: Sequence[str] = ()
+    ) -> None:
+        """`names`: shortened tool names and the client's own; `stop_sequences`: what the client asked to stop at."""
+        self._writer = writer
+        self._tools = ToolCalls(writer, names or {})
+        self._tags = ThinkTags()
+        self._stops = stop_sequences
+        self._open: _Kind | None = None
+        self._any_block = False
+        self._blanks = ""
+        self._blanks_kind: _Kind = "text"
+        self._late: list[tuple[_Kind, str]] = []  # what came while a call's arguments were not whole
+        self._characters = 0
+        self._details = ReasoningDetails()
+        self._usage: Usage | None = None
+        self._finish_reason: str | None = None
+        self._matched_stop: str | None = None
+        self._refused = False
+
+    def chunk(self, chunk: Chunk) -> None:
+        """Take one chunk, which is no error. Raises BackendFault for a finish reason that is one."""
+        if chunk.usage is not None:
+            self._take_usage(chunk.usage)
+        elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
+            self._take_usage(chunk.x_groq.usage)
+        for choice in chunk.choices or ():
+            if choice.index not in (0, None, "0"):
+                continue
+            delta = choice.delta or choice.message
+            if delta is not None:
+                self._delta(delta)
+            if choice.usage is not None:
+                self._take_usage(choice.usage)
+            if choice.finish_reason:
+                self._take_finish_reason(str(choice.finish_reason))
+            if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:
+                self._matched_stop = matched
+
+    @property
+    def finished(self) -> bool:
+        """Whether the backend has said how the answer ends; usage, and little else, may follow."""
+        return self._finish_reason is not None
+
+    def takes(self, kind: str, index: object) -> bool:
+        """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would do no
+        more than go out.
+        """
+        return self._tools.takes(index) if kind == "arguments" else self._open == kind
+
+    def copied(self, kind: str, characters: int, text: str = "") -> None:
+        """Such deltas went out by another way; `text` is needed of arguments."""
+        self._characters += characters
+        if kind == "arguments":
+            self._tools.copied(text)
+        elif kind == "thinking":
+            self._blanks = ""
+
+    def end(self, *, estimated_input: int, marked: bool) -> Finish:
+        """The answer is over: close what is open and write the end.
+
+        `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
+        open block open, when nothing says that the answer is whole.
+        """
+        self._take_text(self._tags.restart())
+        empty = not (self._any_block or self._tools.any)
+        if self._finish_reason is None and (empty or not marked):
+            raise cut_short()
+        self._tools.end()
+        self._place_late()
+        if empty and self._blanks and self._blanks_kind == "text":
+            # blanks are all there is
+            self._write("text", self._blanks)
+        self._close()
+        self._write_details()
+        stop_reason = self._stop_reason()
+        finish = Finish(
+            stop_reason=stop_reason,
+            stop_sequence=self._matched_stop if stop_reason == "stop_sequence" else None,
+            usage=translate_usage(self._usage, estimated_input=estimated_input, characters=self._characters),
+        )
+        self._writer.finish(finish)
+        return finish
+
+    def _stop_reason(self) -> StopReason:
+        mapped = _STOP_REASONS.get(self._finish_reason or "")
+        if mapped is not None:
+            return mapped
+        if self._refused:
+            return "refusal"
+        # some backends say "stop" after a call, and some "tool_calls" without one: what was written decides
+        if self._tools.any:
+            return "tool_use"
+        return "end_turn" if self._matched_stop is None else "stop_sequence"
+
+    def _take_usage(self, usage: Usage) -> None:
+        """Keep the last counts that say something: some backends end with zeros or nothing."""
+        if usage.prompt_tokens or usage.completion_tokens:
+            self._usage = usage
+
+    def _take_finish_reason(self, reason: str) -> None:
+        """Keep the last reason, except that a plain one does not undo one that tells of a limit or a refusal."""
+        if reason in _FAULTS:
+            raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}: try again")
+        if self._finish_reason not in _STOP_REASONS:
+            self._finish_reason = reason
+
+    def _delta(self, delta: Delta) -> None:
+        if reasoning := delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+            self._place("thinking", reasoning if isinstance(reasoning, str) else _reasoning_text(reasoning))
+            if delta.reasoning_details:
+                self._details.add(delta.reasoning_details)
+        if content := delta.content:
+            if not isinstance(content, str):
+                self._parts(content)
+            elif self._open == "text":
+                self._characters += len(content)
+                self._writer.text(content)
+            else:
+                self._take_text(self._tags.split(content))
+        if delta.refusal and isinstance(delta.refusal, str):
+            self._refused = True
+            self._place("text", delta.refusal)
+        if delta.tool_calls:
+            for call in delta.tool_calls:
+                self._tool_call(call)
+        elif delta.function_call is not None:
+            self._tool_call(ToolCall(index=0, function=delta.function_call))
+
+    def _parts(self, parts: Any) -> None:
+        """Content as a list (Mistral): texts, and thinking that holds texts itself."""
+        for part in parts if isinstance(parts, list) else [parts]:
+            if isinstance(part, dict) and part.get("type") == "thinking":
+                self._place("thinking", _reasoning_text(part.get("thinking")))
+            else:
+                self._place("text", _reasoning_text(part))
+
+    def _take_text(self, pieces: list[tuple[bool, str]]) -> None:
+        for thinking, text in pieces:
+            self._place("thinking" if thinking else "text", text)
+
+    def _place(self, kind: _Kind, text: str) -> None:
+        """Write text of a kind to a block of that kind, opened with the first character that is no blank."""
+        if not text:
+            return
+        if self._open == kind:
+            self._blanks = ""
+            self._write(kind, text)
+            return
+        if self._blanks_kind != kind:
+            self._blanks, self._blanks_kind = "", kind
+        self._blanks += text
+        if not self._blanks.strip():
+            return
+        text, self._blanks = self._blanks, ""
+        if not self._tools.settle():
+            self._late.append((kind, text))
+            return
+        self._place_late()
+        self._write(kind, text)
+
+    def _place_late(self) -> None:
+        late, self._late = self._late, []
+        for kind, text in late:
+            self._write(kind, text)
+
+    def _write(self, kind: _Kind, text: str) -> None:
+        if self._open != kind:
+            self._begin(kind)
+        self._characters += len(text)
+        if kind == "text":
+            self._writer.text(text)
+        else:
+            self._writer.thinking(text)
+
+    def _begin(self, kind: _Kind) -> None:
+        self._close()
+        self._write_details()
+        self._open, self._any_block = kind, True
+        if kind == "text":
+            self._writer.begin_text()
+        else:
+            self._writer.begin_thinking()
+
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        if self._open == "thinking":
+            self._writer.signature(SIGNATURE)
+        self._writer.end_block()
+        self._open = None
+
+    def _write_details(self) -> None:
+        if data := self._details.take():
+            self._writer.redacted_thinking(data)
+
+    def _tool_call(self, call: ToolCall) -> None:
+        if says_nothing(call):
+            return
+        self._take_text(self._tags.restart())
+        self._close()
+        if not self._tools.open:
+            self._blanks = ""
+            self._write_details()
+        self._characters += self._tools.add(call)
+
+
+def _reasoning_text(value: Any) -> str:
+    """The text in reasoning or content that is no plain string: parts, or OpenRouter's `reasoning_details`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_reasoning_text(item) for item in value)
+    if isinstance(value, dict):
+        return _reasoning_text(value.get("text") or value.get("summary"))
+    return ""

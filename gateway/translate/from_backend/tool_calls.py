@@ -1,0 +1,307 @@
+"""Tool calls put together from the pieces that backends stream.
+
+Clients take one block at a time, backends may send calls interleaved, and disagree on every detail of a piece
+(peers.md, section 4.1): the index may be missing, always 0, or a text; the id late, repeated, new with each piece, or
+empty; the name whole, repeated, in fragments or late; the arguments text, an object, null, or `{}` before the real
+ones come. So:
+
+- the first call that is not done is live: its arguments go out as they come;
+- pieces of other calls are kept, and go out in order as the calls before them end;
+- a call starts once its first arguments come (its name is then whole) and ends once its arguments are whole and
+  something else follows, or with the answer; what comes for a call that has ended is no part of it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gateway.anthropic.ids import new_tool_use_id
+from gateway.anthropic.message import tool_input
+from gateway.anthropic.writer import BlockWriter
+from gateway.openai.chunk import Function, ToolCall
+from gateway.translate.both_ways.signed_reasoning import pack_extra_content
+from gateway.translate.to_backend.tools import client_id
+
+# an argument piece that may be a placeholder for the real ones, or all there is
+_EMPTY_OBJECT = "{}"
+# digits of an index in text; int() has a limit of its own, far above
+_INDEX_DIGITS = 9
+
+
+class _Piece(Struct, frozen=True, gc=False):
+    """What one delta says of a call; empty where it says nothing."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+    extra_content: dict[str, Any] | None
+
+
+class _Call:
+    """One call in the making."""
+
+    __slots__ = (
+        "_whole",
+        "arguments",
+        "client_id",
+        "done",
+        "extra_content",
+        "id",
+        "name",
+        "next_name",
+        "sent",
+        "started",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.id = ""
+        self.client_id = ""  # once it has started
+        self.extra_content: dict[str, Any] | None = None  # what the backend wants back with the call
+        self.name = name
+        self.next_name = ""  # came behind whole arguments
+        self.arguments: list[str] = []
+        self.sent = 0  # pieces of the arguments that went out
+        self.started = False
+        self.done = False
+        self._whole: bool | None = None  # None: not known since the last piece
+
+    def take(self, piece: _Piece) -> None:
+        """Add a piece of this call."""
+        self.id = self.id or piece.id
+        self.extra_content = self.extra_content or piece.extra_content
+        if piece.name:
+            self._take_name(piece)
+        if piece.arguments and not self.done:
+            self._take_arguments(piece.arguments)
+
+    def take_sent(self, text: str) -> None:
+        """Add arguments that have gone out."""
+        self.arguments.append(text)
+        self.sent += 1
+        self._whole = None
+
+    def ends_before(self, piece: _Piece) -> bool:
+        """Whether `piece`, which by its index, its id or its place could belong to this call, opens the next one.
+
+        Another id with a name does, except within arguments of the same tool at the same index: some backends give
+        each piece a new id. Whole arguments end with the next id, the next name, or the next arguments behind a name.
+        """
+        if not (piece.id or piece.name or self.next_name):
+            return False
+        other_id = bool(piece.id and self.id and piece.id != self.id)
+        other_name = bool(piece.name and self.name and piece.name != self.name)
+        if other_id and (other_name or (piece.name and piece.index is None)):
+            return True
+        if not self.is_whole():
+            return False
+        if other_name:
+            return True
+        if not piece.arguments.strip():
+            return other_id and bool(piece.name)
+        same_id = bool(piece.id) and piece.id == self.id
+        return bool(other_id or piece.name or self.next_name) and not (same_id and self._holds_placeholder())
+
+    def is_ready(self) -> bool:
+        """Whether the call can start: a name without an object's beginning, and a lone `{}`, wait for more."""
+        return self.started or bool(self.name and self.begins_object() and not self._holds_placeholder())
+
+    def begins_object(self) -> bool:
+        """Whether the arguments are an object as far as they came."""
+        return bool(self.arguments) and self.arguments[0].startswith("{")
+
+    def is_whole(self) -> bool:
+        """Whether the arguments are a complete JSON object."""
+        if self._whole is None:
+            self._whole = _is_object(self.arguments)
+        return self._whole
+
+    def _take_name(self, piece: _Piece) -> None:
+        """A name comes whole, whole again with each piece, or in fragments."""
+        name = piece.name
+        if not self.started and name != self.name:
+            self.name = name if name.startswith(self.name) else self.name + name
+        elif not piece.arguments and self.is_whole():
+            # the last of many repetitions, or the name of a next call of the same tool: its arguments will tell
+            self.next_name = name
+
+    def _take_arguments(self, text: str) -> None:
+        if not self.arguments or self._holds_placeholder():
+            # SDKs cannot read a first delta that is blank
+            text = text.lstrip()
+            if not text:
+                return
+            self.arguments.clear()
+        self.arguments.append(text)
+        self._whole = None
+
+    def _holds_placeholder(self) -> bool:
+        return not self.started and self.arguments == [_EMPTY_OBJECT]
+
+
+class ToolCalls:
+    """All calls of one answer, written to `writer` in order."""
+
+    __slots__ = ("_ids", "_known", "_last", "_names", "_queue", "_writer", "_wrote")
+
+    def __init__(self, writer: BlockWriter, names: Mapping[str, str]) -> None:
+        """`names` maps shortened tool names back to the client's."""
+        self._writer = writer
+        self._names = names
+        self._queue: list[_Call] = []  # calls that are not done; the first is the live one
+        self._known: dict[int | str, _Call] = {}  # by index, and by id where there is no index
+        self._last: _Call | None = None
+        self._ids: set[str] = set()
+        self._wrote = False
+
+    @property
+    def open(self) -> bool:
+        """Whether a call is not done yet."""
+        return bool(self._queue)
+
+    @property
+    def any(self) -> bool:
+        """Whether the answer holds a call."""
+        return self._wrote or bool(self._queue)
+
+    def add(self, delta: ToolCall) -> int:
+        """Take one piece. Returns how many characters of arguments it held."""
+        piece = _piece(delta)
+        call = self._find(piece)
+        call.take(piece)
+        self._advance(call)
+        return len(piece.arguments)
+
+    def takes(self, index: object) -> bool:
+        """Whether more arguments for the call with this index would do no more than go out."""
+        if not self._queue or not isinstance(index, int):
+            return False
+        call = self._queue[0]
+        return call.started and not call.next_name and call is self._last is self._known.get(index)
+
+    def copied(self, text: str) -> None:
+        """Arguments, for which `takes` holds, went out by another way."""
+        self._queue[0].take_sent(text)
+
+    def settle(self) -> bool:
+        """Something else than a call follows: end the calls that are whole. Returns whether none is open."""
+        self._advance(None)
+        return not self._queue
+
+    def end(self) -> None:
+        """The answer ends: write what is left, as far as it came."""
+        while self._queue:
+            self._end_live()
+
+    def _find(self, piece: _Piece) -> _Call:
+        """The call that a piece belongs to; a new one where it opens a call."""
+        key = piece.id if piece.index is None else piece.index
+        call = self._known.get(key, self._last if piece.index is None else None)
+        if call is None:
+            call = self._new("")
+        elif call.ends_before(piece):
+            call = self._new("" if piece.name else call.next_name)
+        if key != "":
+            self._known[key] = call
+        self._last = call
+        return call
+
+    def _new(self, name: str) -> _Call:
+        call = _Call(name)
+        self._queue.append(call)
+        return call
+
+    def _advance(self, current: _Call | None) -> None:
+        """End the calls that are whole and in front of `current`; write what came of the one that is then live."""
+        while self._queue and self._queue[0] is not current and self._queue[0].is_whole():
+            self._end_live()
+        if self._queue and self._queue[0].is_ready():
+            self._send(self._queue[0])
+
+    def _send(self, call: _Call) -> None:
+        if not call.started:
+            call.client_id = self._unique_id(call.id)
+            self._send_extra_content(call)
+            self._writer.begin_tool_use(call.client_id, self._names.get(call.name, call.name))
+            call.started = True
+        for text in call.arguments[call.sent :]:
+            self._writer.input_json(text)
+        call.sent = len(call.arguments)
+
+    def _send_extra_content(self, call: _Call) -> None:
+        """Before the call, or behind it if it came late: one block cannot stand in another."""
+        if call.extra_content:
+            self._writer.redacted_thinking(pack_extra_content(call.client_id, call.extra_content))
+            call.extra_content = None
+
+    def _end_live(self) -> None:
+        call = self._queue.pop(0)
+        call.done = True
+        if call.name:
+            if not call.begins_object():
+                call.arguments = _wrapped("".join(call.arguments))
+            self._send(call)
+            self._writer.end_block()
+            self._send_extra_content(call)
+            self._wrote = True
+        elif call.arguments:
+            # a call that names no tool can be no call; what the model wrote stays readable
+            self._writer.begin_text()
+            self._writer.text("".join(call.arguments))
+            self._writer.end_block()
+
+    def _unique_id(self, call_id: str) -> str:
+        """The backend's id, or a new one where it gave none or gave it twice: clients lose calls of equal ids."""
+        if not call_id or call_id in self._ids:
+            return new_tool_use_id()
+        self._ids.add(call_id)
+        return client_id(call_id)
+
+
+def says_nothing(delta: ToolCall) -> bool:
+    """Whether a piece is padding."""
+    function = delta.function or Function()
+    return not (delta.id or delta.extra_content or function.name) and function.arguments in (None, "")
+
+
+def _piece(delta: ToolCall) -> _Piece:
+    function = delta.function or Function()
+    index, call_id, name, arguments = delta.index, delta.id, function.name, function.arguments
+    return _Piece(
+        index if isinstance(index, int) else _as_index(index),
+        call_id if isinstance(call_id, str) else "",
+        name if isinstance(name, str) else "",
+        arguments if isinstance(arguments, str) else _as_text(arguments),
+        delta.extra_content if isinstance(delta.extra_content, dict) else None,
+    )
+
+
+def _as_index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _INDEX_DIGITS:
+        return int(value)
+    return None
+
+
+def _as_text(arguments: Any) -> str:
+    return "" if arguments is None else msgspec.json.encode(arguments).decode()
+
+
+def _wrapped(arguments: str) -> list[str]:
+    """Arguments that are no object, as the object that stands for them: SDKs cannot read others piece by piece."""
+    if arguments.strip() in ("", "null"):
+        return []
+    return [msgspec.json.encode(tool_input(arguments)).decode()]
+
+
+def _is_object(pieces: list[str]) -> bool:
+    """Whether the pieces make a whole JSON object; mostly their last character tells that they do not."""
+    last = next((piece for piece in reversed(pieces) if piece.strip()), "")
+    if not last.rstrip().endswith("}"):
+        return False
+    try:
+        msgspec.json.decode("".join(pieces), type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The backend's errors as Anthropic's, and what to change in a request that was refused."""

@@ -1,0 +1,161 @@
+"""A backend's errors as Anthropic's: the right status and type, the backend's own words, and what to do.
+
+    ApiError
+      BackendFault    the backend failed, or refused the request; `counts` says whether the breaker should care
+
+Source: peers.md, sections 4.2 and 4.3; what clients make of each is in research/claude-code.md, section 5.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.anthropic.errors import ApiError
+from gateway.openai.errors import ErrorBody, read_error
+from gateway.translate.refusals.overflow import overflow_message
+
+# Claude Code waits for a `retry-after` of 60 s at most, and gives up at once above that
+_LONGEST_RETRY_AFTER: Final = 60
+# client errors that go through as they are; the rest becomes 400
+_PASSED: Final = frozenset({400, 402, 403, 404, 408, 409, 413, 429})
+
+# llama.cpp answers 500 to what is wrong with the request (backends.md, section 4.3)
+_CLIENT_FAULT: Final = re.compile(
+    r"image input is not supported|Failed to parse (?:tools|tool call arguments|messages)|parse_error"
+    r"|Unsupported (?:tool|content)|unsupported content"
+)
+# no room is not a fault of the request or of the account (peers.md, section 4.3)
+_CAPACITY: Final = re.compile(
+    r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
+)
+_NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
+# what servers say of a path that they do not have; with a model's name in it, it would be about that
+_NO_PATH: Final = re.compile(
+    r"no message|(?:404:? )?(?:page |file |path |url |route )?not found\.?|cannot post .*|unexpected endpoint .*"
+    r"|invalid url .*|the requested url .*",
+    re.IGNORECASE | re.DOTALL,
+)
+_NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
+
+_WORDLESS: Final = "the backend answered {status} and does not say why: its log may tell"
+# what to do, where the backend's words tell only what happened
+_ADVICE: Final[Mapping[int, str]] = {
+    402: " (fill the account at the backend, or take another key)",
+    403: " (the key may not do this at the backend: take another key or model)",
+    408: " (the backend took too long: try again)",
+    413: " (the backend takes no request of this size: send less, or raise its own limit)",
+    429: " (a limit of the backend's, for this key: wait, or ask for less at a time)",
+    529: " (the backend has no room at the moment: try again)",
+}
+
+# inside an answer, an error's code may be a status; else its type or code in words stands for one
+_STATUS: Final = re.compile("[45][0-9][0-9]")
+_STATUS_OF_WORD: Final[Mapping[str, int]] = {
+    "invalid_request_error": 400,
+    "BadRequestError": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "NotFoundError": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+    "timeout_error": 504,
+}
+
+
+class BackendFault(ApiError):
+    """An error that the backend gave or made.
+
+    `counts`: it speaks of the backend's health (5xx, 408, a broken stream), not of the request or the account.
+    `taken`: the backend may have begun to work on the request. `said`: the backend's own words, if the message holds
+    any; they may repeat the prompt or the answer, and are for the client, not for a log.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        counts: bool = True,
+        taken: bool = True,
+        said: str = "",
+        retry_after: int | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(status, message, retry_after=retry_after, should_retry=should_retry)
+        self.counts = counts
+        self.taken = taken
+        self.said = said
+
+    @property
+    def quotes(self) -> bool:
+        """Whether the message holds words of the backend."""
+        return bool(self.said)
+
+
+def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) -> BackendFault:
+    """The fault that a response with an error status tells of."""
+    return _fault(status, read_error(body), retry_after(headers))
+
+
+def fault_in_answer(data: bytes) -> BackendFault:
+    """The fault that an error inside a 200 answer tells of: a chunk, the data of an `error` event, or a body."""
+    error = read_error(data)
+    if _STATUS.fullmatch(error.code):
+        return _fault(int(error.code), error, None)
+    return _fault(_STATUS_OF_WORD.get(error.code) or _STATUS_OF_WORD.get(error.type) or 500, error, None)
+
+
+def cut_short() -> BackendFault:
+    """The backend's answer ended and nothing said that it is whole."""
+    return BackendFault(502, "the backend's answer broke off before its end; try again")
+
+
+def malformed(excerpt: str) -> BackendFault:
+    """The backend sent something that is no chat completion."""
+    text = f"the backend sent something that is no chat completion: {excerpt} (check BACKEND_URL and its log)"
+    return BackendFault(502, text, said=excerpt)
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """`retry-after` in whole seconds, rounded up; None where it is missing or a date."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return int(-(-seconds // 1)) if 0 <= seconds < 1e9 else None
+
+
+def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
+    """The status that the client gets, by the backend's status and words."""
+    if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
+        return BackendFault(400, overflow, counts=False, said=error.message)
+    message = f"backend: {error.message}" if error.message != "no message" else _WORDLESS.format(status=status)
+    if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
+        # waiting does not fill an account
+        message += " (fill the account at the backend, or take another key)"
+        return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
+    if status == 404 and _NO_PATH.fullmatch(error.message):
+        # with a 404, Claude Code would blame the model's name
+        message = (
+            "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
+        )
+        return BackendFault(502, message, counts=False, should_retry=False)
+    counts = status >= 500 or status == 408
+    if status == 500 and _CLIENT_FAULT.search(error.message):
+        status, counts = 400, False
+    elif status == 400 and _NO_MODEL.search(error.message):
+        status = 404
+    elif status == 503 or ((status == 429 or status >= 500) and _CAPACITY.search(error.message)):
+        status = 529
+    elif status == 401:
+        message += " (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)"
+    elif status < 500 and status not in _PASSED:
+        status = 400
+    message += _ADVICE.get(status, "")
+    if wait is not None:
+        wait = min(wait, _LONGEST_RETRY_AFTER)
+    return BackendFault(status, message, counts=counts, said=error.message, retry_after=wait)

@@ -1,0 +1,191 @@
+"""A request that a backend refused, and what to change so that it takes it.
+
+Some backends refuse fields that others need; which ones is learnt from their words (peers.md, section 4.3) and kept in
+the profile of the model, so that it is asked the right way from then on. Each rule below takes the refusal and gives
+the profile that avoids it, or None where the refusal is about something else.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct, structs
+
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatRequest
+from gateway.translate.refusals.faults import BackendFault
+
+# what a request can do without
+_OPTIONAL: Final = frozenset(
+    {
+        "chat_template_kwargs",
+        "enable_thinking",
+        "parallel_tool_calls",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "stream_options",
+        "temperature",
+        "thinking",
+        "top_k",
+        "top_p",
+    }
+)
+_REFUSED_FIELD: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"property '(\w+)' is unsupported",  # Groq
+        r'Unknown name "(\w+)"',  # Gemini
+        r"[Uu]nrecognized request arguments? supplied: (\w+)",  # OpenAI
+        r"[Uu]n(?:known|supported) (?:parameter|value): '(?:messages\[\d+\]\.)?(\w+)'",
+        r"(\w+)`?'?: Extra inputs are not permitted",  # pydantic: Mistral, Cerebras
+        r"'loc': 'body\.(?:[\w.]+\.)?(\w+)', 'msg': 'Extra inputs",  # vLLM
+        r"does not support parameters: \['(\w+)'",
+    )
+)
+# refusals that do not name the field as it was sent
+_REFUSED_IN_WORDS: Final = (
+    ("chat_template is not supported for Mistral tokenizers", "chat_template_kwargs"),  # vLLM
+    ("does not support thinking", "reasoning_effort"),  # Ollama
+    ("think value", "reasoning_effort"),  # Ollama: `think value "low" is not supported for this model`
+    ("reasoning_effort to 'none'", "reasoning_effort"),  # OpenAI: not together with tools
+    ("is not supported by Mistral models", "reasoning_effort"),  # vLLM
+    ("Reasoning is mandatory", "reasoning"),  # OpenRouter
+    ("This response_format type is unavailable", "response_format"),  # DeepSeek
+)
+# the opposite of a refusal: the thinking of a turn is missing
+_WANTED: Final = re.compile(r"must be passed back|reasoning_content is missing")
+# Gemini's own word for a call that no Gemini model made
+_NO_SIGNATURE: Final = "skip_thought_signature_validator"
+# ways of a backend that its first refusal shows: the words, the profile's field, and its value
+_WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
+    (_WANTED, "needs_thinking", True),  # DeepSeek, Kimi
+    (re.compile(r"missing\s+a\s+`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
+    (re.compile("Unexpected role 'user' after role 'tool'"), "parts_user_from_tool", True),  # Mistral
+    (re.compile("Use 'max_completion_tokens' instead"), "max_tokens_field", "max_completion_tokens"),  # OpenAI
+    (re.compile("Tool call id was .* with a length of 9"), "tool_id_length", 9),  # Mistral
+)
+_MOST_DESCRIPTION: Final = re.compile(
+    r"tools\[\d+\]\.function\.description'?: string too long\. Expected a string with maximum length (\d+)"  # OpenAI
+)
+# Gemini names each in a line of its own
+_SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]+)" at '(?:tools|request\.tools)\[""")
+_MOST_TOOLS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"a max of (\d+) tools can be supported",  # Kimi
+        r"'tools': array too long\. Expected an array with maximum length (\d+)",  # OpenAI
+        r"'tools' : maximum number of items is (\d+)",  # Groq
+    )
+)
+_NO_IMAGES: Final = re.compile(
+    r"image input is not supported|not a multimodal model|support image|unknown variant `image_url`", re.IGNORECASE
+)
+_MOST_TOKENS: Final = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"max_(?:completion_)?tokens: \d+ > (\d+)",
+        r"cannot be greater than max_model_len=(\d+)",
+        r"supports at most (\d+) completion tokens",
+        r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d+)",
+        r"range of max_tokens is \[1, ?(\d+)\]",
+    )
+)
+_BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d+) \+ \d+ > (\d+)")
+_AT_LEAST: Final = re.compile(r"maximum context length is (\d+) tokens\. However, you requested [1-9]\d* output tokens")
+# an answer with less room than this is not worth asking for: the conversation must be compacted
+_LEAST_ROOM: Final = 1024
+# how far the real count of a prompt may be above the estimate
+_DOUBT: Final = 1.15
+
+
+class Remedy(Struct, frozen=True):
+    """What to ask with instead: another profile, and for this request alone, fewer tokens."""
+
+    profile: Profile
+    max_tokens: int | None = None
+
+
+def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int) -> Remedy | None:
+    """How to change a refused request; None where it cannot be helped."""
+    if fault.status not in (400, 404) or not fault.said:
+        return None
+    for rule in _RULES:
+        if (better := rule(fault.said, chat, profile)) is not None and better != profile:
+            return Remedy(profile=better)
+    room = _room(fault, estimated_input)
+    return None if room is None else Remedy(profile=profile, max_tokens=room)
+
+
+def _without_images(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    sent = any(isinstance(message["content"], list) for message in chat["messages"])
+    return structs.replace(profile, sees_images=False) if sent and _NO_IMAGES.search(said) else None
+
+
+def _other_way(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    for words, name, value in _WAYS:
+        if words.search(said):
+            return structs.replace(profile, **{name: value})
+    return None
+
+
+def _fewer_tools(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    most = _number(said, _MOST_TOOLS)
+    return structs.replace(profile, max_tools=most) if 0 < most < len(chat.get("tools", ())) else None
+
+
+def _shorter_descriptions(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    most = _MOST_DESCRIPTION.search(said)
+    return structs.replace(profile, max_description=int(most[1])) if most else None
+
+
+def _plainer_schemas(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+    keywords = profile.schema_drops.union(_SCHEMA_KEYWORD.findall(said))
+    return structs.replace(profile, schema_drops=keywords)
+
+
+def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
+    most = _number(said, _MOST_TOKENS)
+    return structs.replace(profile, most_tokens=most) if 0 < most < asked else None
+
+
+def _number(said: str, patterns: Sequence[re.Pattern[str]]) -> int:
+    """The number that the first pattern finds; 0 if none does."""
+    return next((int(match[1]) for pattern in patterns if (match := pattern.search(said))), 0)
+
+
+def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+    if _WANTED.search(said):
+        return None
+    named = (match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said)))
+    meant = (field for words, field in _REFUSED_IN_WORDS if words in said)
+    field = next(named, None) or next(meant, "")
+    if field == profile.reasoning_field and (field not in chat or "messages" in said):
+        return structs.replace(profile, reasoning_field=None)
+    if field in _OPTIONAL and field in chat:
+        return structs.replace(profile, drops=profile.drops | {field})
+    return None
+
+
+_RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]] = (
+    _without_images,
+    _other_way,
+    _fewer_tools,
+    _shorter_descriptions,
+    _plainer_schemas,
+    _fewer_tokens,
+    _without_field,
+)
+
+
+def _room(fault: BackendFault, estimated_input: int) -> int | None:
+    """What is left of the context window for the answer, where only prompt and answer together are too long."""
+    if both := _BOTH_TOO_LONG.search(fault.message):
+        room = int(both[2]) - int(both[1])
+    elif at_least := _AT_LEAST.search(fault.said):
+        # vLLM tells no count of the prompt, only a bound (peers.md, section 4.2)
+        room = int(at_least[1]) - int(estimated_input * _DOUBT)
+    else:
+        return None
+    return room if room >= _LEAST_ROOM else None

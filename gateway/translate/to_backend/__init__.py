@@ -1,0 +1,1 @@
+"""Anthropic's request as a chat-completions request."""

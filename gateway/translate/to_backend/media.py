@@ -1,0 +1,165 @@
+"""Images, documents and the blocks around them, as parts of a chat message.
+
+What the backend cannot get (a file on Anthropic's servers, a document behind a URL, a picture for a model that does
+not see) becomes a note in the prompt: the request is not refused, and nothing is dropped in silence.
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gateway.anthropic.request import Block, MessagesRequest, Source
+from gateway.documents.pdf import UnreadablePDF
+from gateway.openai.request import ImagePart, Part, Text, TextPart
+
+PDF: Final = "application/pdf"
+_BLIND_NOTE: Final = "[image left out: this model does not take images]"
+_ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
+
+# by their base64 data, the texts of PDF documents, or why one has none; read before translation, for it takes long
+Documents = Mapping[str, str | UnreadablePDF]
+
+
+def text_part(text: Text) -> TextPart:
+    """A text as a part."""
+    return {"type": "text", "text": text}
+
+
+def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
+    """An image as a part, or a note where it cannot go through."""
+    if not isinstance(source, Source):
+        return text_part("[image left out: it has no source]")
+    if not sees_images:
+        return text_part(_BLIND_NOTE)
+    if source.data:
+        part: ImagePart = {
+            "type": "image_url",
+            "image_url": {"url": f"data:{source.media_type or 'image/png'};base64,{source.data}"},
+        }
+        return part
+    if source.url:
+        return {"type": "image_url", "image_url": {"url": source.url}}
+    return text_part(f"[image left out: {_ELSEWHERE if source.file_id else 'its source is empty'}]")
+
+
+def document_text(block: Block, documents: Documents) -> str:
+    """A document as text: its own, that of its PDF, or a note on why there is none."""
+    source = block.source
+    body = _document_body(source, documents) if isinstance(source, Source) else None
+    if body is None:
+        return f"[document {_named(block)}left out: {_why(source, documents)}]"
+    title = f' title="{block.title}"' if block.title else ""
+    context = f"{block.context}\n\n" if block.context else ""
+    return f"<document{title}>\n{context}{body}\n</document>"
+
+
+def search_result_text(block: Block) -> str:
+    """A search result: title, source and text."""
+    source = block.source if isinstance(block.source, str) else ""
+    head = " ".join(part for part in (block.title or "", f"({source})" if source else "") if part)
+    return "\n".join(part for part in (f"[search result] {head}".rstrip(), _texts(block)) if part)
+
+
+def unknown_text(block: Block) -> str:
+    """A note on a block that chat completions have no form for."""
+    return f"[{block.type} left out: it cannot be passed on to this model]"
+
+
+def pdf_sources(request: MessagesRequest) -> Iterator[str]:
+    """The base64 data of every PDF in the conversation, in order."""
+    for message in request.messages:
+        if not isinstance(message.content, list):
+            continue
+        for block in message.content:
+            if block.type == "document":
+                yield from _pdf_data(block)
+            elif isinstance(block.content, list):
+                for item in block.content:
+                    if item.type == "document":
+                        yield from _pdf_data(item)
+
+
+def _pdf_data(document: Block) -> Iterator[str]:
+    source = document.source
+    if isinstance(source, Source) and source.data and source.media_type == PDF:
+        yield source.data
+
+
+def _document_body(source: Source, documents: Documents) -> str | None:
+    if source.type == "content" or source.content is not None:
+        if isinstance(source.content, list):
+            return "\n\n".join(_text_or_note(block) for block in source.content)
+        return source.content or ""
+    if source.data is None:
+        return None
+    if source.type == "text":
+        return source.data
+    if source.media_type == PDF:
+        text = documents.get(source.data)
+        return text if isinstance(text, str) else None
+    return _decoded_text(source)
+
+
+def _decoded_text(source: Source) -> str | None:
+    """Base64 of something that is text after all (`text/csv`, `application/json`), else None."""
+    try:
+        return base64.b64decode(source.data or "", validate=True).decode()
+    except ValueError:
+        return None
+
+
+def _why(source: Source | str | None, documents: Documents) -> str:
+    if not isinstance(source, Source):
+        return "it has no source"
+    if source.url:
+        return f"this gateway fetches no URL ({source.url[:200]})"
+    if source.file_id:
+        return _ELSEWHERE
+    if source.data is None:
+        return "its source is empty"
+    if source.media_type == PDF:
+        return f"the PDF cannot be read: {documents.get(source.data, 'it is not at hand')}"
+    return f"{source.media_type or 'its type'} cannot be read as text"
+
+
+def _named(block: Block) -> str:
+    return f'"{block.title}" ' if block.title else ""
+
+
+def _texts(block: Block) -> str:
+    if isinstance(block.content, list):
+        return "\n".join(filter(None, map(_text_or_note, block.content)))
+    return block.content if isinstance(block.content, str) else ""
+
+
+def _text_or_note(block: Block) -> str:
+    return (block.text or "") if block.type == "text" else unknown_text(block)
+
+
+def compaction_text(block: Block) -> str:
+    """The summary that Anthropic's servers put in place of the conversation before it."""
+    return f"[summary of the conversation so far]\n{_texts(block)}"
+
+
+def server_block_text(block: Block) -> str:
+    """What Anthropic's servers did in an imported conversation, as a note with the text that it holds."""
+    if block.type in ("server_tool_use", "mcp_tool_use"):
+        return f"[{block.name or block.type} was called on the server with {bytes(block.input).decode() or '{}'}]"
+    head = f"[{block.type}: error]" if block.is_error else f"[{block.type}]"
+    return "\n".join(filter(None, (head, *_server_texts(block.content))))
+
+
+def _server_texts(content: str | list[Block] | dict[str, Any] | None) -> Iterator[str]:
+    """A server tool's result: text, items with title and text, or an object, which is an error or a page."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        page = content.get("content")
+        page = page if isinstance(page, dict) else {}
+        source = page.get("source")
+        text = source.get("data") if isinstance(source, dict) and source.get("type") == "text" else None
+        values = (content.get("error_code"), content.get("url"), page.get("title"), text)
+        yield from (value for value in values if isinstance(value, str))
+    else:
+        for item in content or ():
+            yield " ".join(filter(None, (item.title, item.text))) or unknown_text(item)

@@ -1,0 +1,108 @@
+"""A Messages request as a chat-completions request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.anthropic.errors import InvalidRequest
+from gateway.anthropic.request import Format, MessagesRequest
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatMessage, ChatRequest, ToolSpec
+from gateway.translate.to_backend.media import Documents
+from gateway.translate.to_backend.messages import translate_messages
+from gateway.translate.to_backend.offered_tools import offer_tools
+from gateway.translate.to_backend.system import system_text
+from gateway.translate.to_backend.thinking import missing_thinking, thinking_fields
+from gateway.translate.to_backend.tools import fit_ids, translate_choice
+
+
+def translate_request(
+    request: MessagesRequest,
+    profile: Profile,
+    *,
+    model: str,
+    documents: Documents | None = None,
+    context_window: int | None = None,
+) -> ChatRequest:
+    """The backend's request. `model` is the backend's own name of it; `documents` holds the texts of the PDFs;
+    `context_window` is in tokens.
+
+    Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
+    Raises InvalidRequest.
+    """
+    tools, notes = offer_tools(request.tools, request.tool_choice, profile)
+    response_format = _response_format(request)
+    if response_format is not None and "response_format" in profile.drops:
+        notes = [*notes, _format_note(response_format)]
+    messages: list[ChatMessage] = []
+    if (request.system or notes) and (system := system_text(request.system, notes)):
+        messages.append({"role": "system", "content": system})
+    messages += translate_messages(
+        request.messages,
+        documents=documents or {},
+        profile=profile,
+        missing_thinking=missing_thinking(request, profile),
+    )
+    fit_ids(messages, profile)
+    chat: ChatRequest = {"model": model, "messages": messages}
+    chat |= _tool_fields(request, tools, profile)
+    chat |= _sampling(request, profile, context_window)
+    if response_format is not None:
+        chat["response_format"] = response_format
+    chat["stream"] = bool(request.stream)
+    if request.stream:
+        chat["stream_options"] = {"include_usage": True}
+    extra: dict[str, Any] = thinking_fields(request, profile)
+    fields = {**chat, **extra}
+    for name in profile.drops:
+        fields.pop(name, None)
+    return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
+
+
+def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: Profile) -> ChatRequest:
+    """Nothing at all without tools: an empty list, and a choice among none, are refused by OpenAI and vLLM."""
+    fields: ChatRequest = {}
+    if tools:
+        fields["tools"] = tools
+        if (choice := translate_choice(request.tool_choice, tools)) is not None:
+            fields["tool_choice"] = choice
+        if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
+            fields["parallel_tool_calls"] = False
+        if request.stream and profile.holds_tool_calls:
+            fields["tool_stream"] = True
+    return fields
+
+
+def _sampling(request: MessagesRequest, profile: Profile, context_window: int | None) -> ChatRequest:
+    fields: ChatRequest = {}
+    if (asked := request.max_tokens) is not None:
+        # Claude Code asks unknown models for up to 128000 tokens; vLLM refuses more than its whole window
+        fields[profile.max_tokens_field] = min(asked, context_window or asked, profile.most_tokens or asked)
+    # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
+    if request.stop_sequences and (stops := [stop for stop in request.stop_sequences if stop]):
+        if profile.max_stops is not None and len(stops) > profile.max_stops:
+            # none may be lost in silence: the answer would run past it
+            raise InvalidRequest(f"stop_sequences: this backend takes {profile.max_stops} at most, not {len(stops)}")
+        fields["stop"] = stops
+    if request.temperature is not None:
+        fields["temperature"] = request.temperature
+    if request.top_p is not None:
+        fields["top_p"] = request.top_p
+    if request.top_k is not None:
+        fields["top_k"] = request.top_k
+    return fields
+
+
+def _response_format(request: MessagesRequest) -> dict[str, Any] | None:
+    wanted: Format | None = request.output_config.format if request.output_config else None
+    wanted = wanted or request.output_format
+    if wanted is None or wanted.type != "json_schema":
+        return None
+    if bytes(wanted.schema) in (b"", b"null"):
+        raise InvalidRequest("output_config.format.schema: Field required")
+    return {"type": "json_schema", "json_schema": {"name": "response", "schema": wanted.schema}}
+
+
+def _format_note(response_format: dict[str, Any]) -> str:
+    """The wanted form in words, for a backend that cannot be held to a schema."""
+    schema = bytes(response_format["json_schema"]["schema"]).decode()
+    return f"Answer with JSON that fits this JSON schema, and with nothing else: {schema}"

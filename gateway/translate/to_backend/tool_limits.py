@@ -1,0 +1,72 @@
+"""Tools within what a backend takes: how many, how long their descriptions, which keywords in their schemas.
+
+Nothing is dropped in silence: what does not fit is told to the model in the system prompt.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from gateway.anthropic.request import ToolChoice
+from gateway.openai.profile import Profile
+from gateway.openai.request import ToolSpec
+from gateway.translate.to_backend.tools import backend_name
+
+# of a JSON schema: what holds schemas under names that are the user's own
+_NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+
+def fit_tools(
+    offered: Sequence[ToolSpec], choice: ToolChoice | None, profile: Profile
+) -> tuple[list[ToolSpec], list[str], list[str]]:
+    """The tools that the backend takes, the names of those above its limit, and notes for the system prompt."""
+    kept, too_many = _within(list(offered), choice, profile.max_tools)
+    notes = []
+    for spec in kept:
+        if note := _fit_description(spec, profile.max_description):
+            notes.append(note)
+        if profile.schema_drops:
+            schema = _without(msgspec.json.decode(spec["function"]["parameters"]), profile.schema_drops)
+            spec["function"]["parameters"] = Raw(msgspec.json.encode(schema))
+    return kept, [spec["function"]["name"] for spec in too_many], notes
+
+
+def _within(
+    offered: list[ToolSpec], choice: ToolChoice | None, limit: int | None
+) -> tuple[list[ToolSpec], list[ToolSpec]]:
+    """The first tools up to the limit, a forced one among them, and the others."""
+    if limit is None or len(offered) <= limit:
+        return offered, []
+    forced = backend_name(choice.name or "") if choice else ""
+    kept, rest = offered[:limit], offered[limit:]
+    for number, spec in enumerate(rest):
+        if spec["function"]["name"] == forced:
+            kept[-1], rest[number] = spec, kept[-1]
+    return kept, rest
+
+
+def _fit_description(spec: ToolSpec, limit: int | None) -> str:
+    """Cut a description that is too long. Returns a note with what was cut off, if anything was."""
+    function = spec["function"]
+    description = function.get("description", "")
+    if limit is None or len(description) <= limit:
+        return ""
+    function["description"] = description[:limit]
+    return f"The description of the tool {function['name']} goes on:\n{description[limit:]}"
+
+
+def _without(schema: Any, keywords: frozenset[str]) -> Any:
+    """A schema without these keywords, at any depth."""
+    if isinstance(schema, list):
+        return [_without(item, keywords) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: {key: _without(item, keywords) for key, item in value.items()}
+        if name in _NAMED and isinstance(value, dict)
+        else _without(value, keywords)
+        for name, value in schema.items()
+        if name not in keywords
+    }

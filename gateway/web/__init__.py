@@ -1,1 +1,0 @@
-"""What clients reach: routes, handlers, middleware."""

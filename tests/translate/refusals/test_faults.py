@@ -1,0 +1,432 @@
+"""A backend's errors as Anthropic's: status, type, words, and whether it helps to try again.
+
+Texts that tell of a prompt that is too long are in test_overflow.py.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.translate.refusals.faults import (
+    BackendFault,
+    cut_short,
+    fault_from_response,
+    fault_in_answer,
+    malformed,
+    retry_after,
+)
+
+
+def fault(status: int, body: Any, **headers: str) -> BackendFault:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return fault_from_response(status, {name.replace("_", "-"): value for name, value in headers.items()}, sent)
+
+
+def said(message: str, **fields: Any) -> dict[str, Any]:
+    return {"error": {"message": message, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(
+            401,
+            said("Incorrect API key provided: sk-x.", type="invalid_request_error", code="invalid_api_key"),
+            (
+                401,
+                "authentication_error",
+                "Incorrect API key provided: sk-x. (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
+            id="openai: wrong key",
+        ),
+        pytest.param(
+            401,
+            {"detail": "Invalid token"},
+            (
+                401,
+                "authentication_error",
+                "Invalid token (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
+            id="chutes: wrong key",
+        ),
+        pytest.param(
+            401,
+            {"error": "Unauthorized"},
+            (
+                401,
+                "authentication_error",
+                "Unauthorized (the backend refuses the key: check ANTHROPIC_AUTH_TOKEN, or the gateway's BACKEND_API_KEY)",
+            ),
+            id="vllm: wrong key",
+        ),
+        pytest.param(
+            402,
+            said("Insufficient credits", code=402),
+            (402, "billing_error", "Insufficient credits (fill the account at the backend, or take another key)"),
+            id="openrouter: no credit",
+        ),
+        pytest.param(
+            402,
+            said("Insufficient Balance"),
+            (402, "billing_error", "Insufficient Balance (fill the account at the backend, or take another key)"),
+            id="deepseek: no credit",
+        ),
+        pytest.param(
+            402,
+            said("Payment Required"),
+            (402, "billing_error", "Payment Required (fill the account at the backend, or take another key)"),
+            id="payment required",
+        ),
+        pytest.param(
+            429,
+            said("You exceeded your current quota.", type="insufficient_quota", code="insufficient_quota"),
+            (
+                429,
+                "rate_limit_error",
+                "You exceeded your current quota. (fill the account at the backend, or take another key)",
+            ),
+            id="openai: no quota",
+        ),
+        pytest.param(
+            403,
+            said("Not allowed here"),
+            (
+                403,
+                "permission_error",
+                "Not allowed here (the key may not do this at the backend: take another key or model)",
+            ),
+            id="forbidden",
+        ),
+        pytest.param(
+            404,
+            said("The model `x` does not exist or you do not have access to it.", code="model_not_found"),
+            (404, "not_found_error", "The model `x` does not exist or you do not have access to it."),
+            id="openai: unknown model",
+        ),
+        pytest.param(
+            404,
+            said("The model `x` does not exist.", type="NotFoundError", code=404),
+            (404, "not_found_error", "The model `x` does not exist."),
+            id="vllm: unknown model",
+        ),
+        pytest.param(
+            400,
+            said("model 'x' not found", type="invalid_request_error", code=400),
+            (404, "not_found_error", "model 'x' not found"),
+            id="llama.cpp router: unknown model",
+        ),
+        pytest.param(
+            405,
+            {"detail": "Method Not Allowed"},
+            (400, "invalid_request_error", "Method Not Allowed"),
+            id="wrong method",
+        ),
+        pytest.param(
+            422,
+            {"detail": [{"loc": ["body", "top_k"], "msg": "extra fields not permitted"}]},
+            (400, "invalid_request_error", "body.top_k: extra fields not permitted"),
+            id="T91 fastapi: unprocessable",
+        ),
+        pytest.param(
+            400,
+            said("`tools` must not be an empty array", type="BadRequestError", param=None, code=400),
+            (400, "invalid_request_error", "`tools` must not be an empty array"),
+            id="T15 T112 bad request",
+        ),
+        pytest.param(
+            400,
+            {"object": "error", "message": "Bad value", "type": "BadRequestError", "code": 400},
+            (400, "invalid_request_error", "Bad value"),
+            id="T112 flat",
+        ),
+        pytest.param(
+            400,
+            [{"error": {"code": 400, "message": "Invalid JSON payload received.", "status": "INVALID_ARGUMENT"}}],
+            (400, "invalid_request_error", "Invalid JSON payload received."),
+            id="gemini: an array",
+        ),
+        pytest.param(
+            400,
+            said("unknown method: overloaded"),
+            (400, "invalid_request_error", "unknown method: overloaded"),
+            id="a word of capacity in a bad request",
+        ),
+        pytest.param(409, said("Conflict"), (409, "conflict_error", "Conflict"), id="conflict"),
+        pytest.param(
+            413,
+            said("Body too large"),
+            (
+                413,
+                "request_too_large",
+                "Body too large (the backend takes no request of this size: send less, or raise its own limit)",
+            ),
+            id="too large",
+        ),
+        pytest.param(418, said("Teapot"), (400, "invalid_request_error", "Teapot"), id="another client error"),
+        pytest.param(
+            500,
+            said(
+                "image input is not supported - hint: you may need to provide the mmproj", type="server_error", code=500
+            ),
+            (400, "invalid_request_error", "image input is not supported - hint: you may need to provide the mmproj"),
+            id="llama.cpp: image",
+        ),
+        pytest.param(
+            500,
+            said("[json.exception.parse_error.101] parse error at line 1, column 64", type="server_error", code=500),
+            (400, "invalid_request_error", "[json.exception.parse_error.101] parse error at line 1, column 64"),
+            id="llama.cpp: bad JSON",
+        ),
+        pytest.param(
+            500,
+            said("Failed to parse tools: Unsupported tool type: x", type="server_error"),
+            (400, "invalid_request_error", "Failed to parse tools: Unsupported tool type: x"),
+            id="llama.cpp: tool type",
+        ),
+        pytest.param(
+            500,
+            said("Failed to parse tool call arguments as JSON: x"),
+            (400, "invalid_request_error", "Failed to parse tool call arguments as JSON: x"),
+            id="llama.cpp: arguments in the history",
+        ),
+    ],
+)
+def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, str, str]) -> None:
+    found = fault(status, body, retry_after="5")
+    assert (found.status, found.type, found.message) == (expected[0], expected[1], f"backend: {expected[2]}")
+    assert (found.should_retry, found.counts, found.quotes) == (False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        pytest.param(
+            408,
+            said("Too slow"),
+            (408, "timeout_error", "Too slow (the backend took too long: try again)"),
+            id="T91 timeout",
+        ),
+        pytest.param(
+            429,
+            said(
+                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute", code="rate_limit_exceeded"
+            ),
+            (
+                429,
+                "rate_limit_error",
+                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute (a limit of the backend's, for this key: wait, or ask for less at a time)",
+            ),
+            id="T16 rate limit",
+        ),
+        pytest.param(
+            429,
+            {"detail": "No infrastructure available to serve request"},
+            (
+                529,
+                "overloaded_error",
+                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+            ),
+            id="chutes: no capacity",
+        ),
+        pytest.param(
+            500,
+            {"detail": "No infrastructure available to serve request"},
+            (
+                529,
+                "overloaded_error",
+                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+            ),
+            id="chutes: no capacity, another status",
+        ),
+        pytest.param(
+            429,
+            said(
+                "Provider returned error",
+                code=429,
+                metadata={"raw": '{"error":"x is temporarily rate-limited upstream"}'},
+            ),
+            (
+                529,
+                "overloaded_error",
+                "Provider returned error: x is temporarily rate-limited upstream (the backend has no room at the moment: try again)",
+            ),
+            id="openrouter: no capacity",
+        ),
+        pytest.param(
+            503,
+            said("Loading model", type="unavailable_error", code=503),
+            (529, "overloaded_error", "Loading model (the backend has no room at the moment: try again)"),
+            id="llama.cpp: loading",
+        ),
+        pytest.param(
+            500,
+            said("EngineCore encountered an issue.", type="InternalServerError", code=500),
+            (500, "api_error", "EngineCore encountered an issue."),
+            id="vllm: dead engine",
+        ),
+        pytest.param(
+            500,
+            said("The model produced output that does not match the expected peg-native format", type="server_error"),
+            (500, "api_error", "The model produced output that does not match the expected peg-native format"),
+            id="llama.cpp: odd output",
+        ),
+        pytest.param(
+            502,
+            said("upstream: parse_error"),
+            (502, "api_error", "upstream: parse_error"),
+            id="a proxy's own trouble",
+        ),
+        pytest.param(
+            503,
+            said("model 'x' not found on any worker"),
+            (
+                529,
+                "overloaded_error",
+                "model 'x' not found on any worker (the backend has no room at the moment: try again)",
+            ),
+            id="a model that is not there yet",
+        ),
+        pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="T91 bad gateway"),
+        pytest.param(
+            504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="T91 gateway timeout"
+        ),
+        pytest.param(
+            529,
+            said("Overloaded"),
+            (529, "overloaded_error", "Overloaded (the backend has no room at the moment: try again)"),
+            id="overloaded",
+        ),
+    ],
+)
+def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]) -> None:
+    found = fault(status, body, retry_after="5")
+    assert (found.status, found.type, found.message) == (expected[0], expected[1], f"backend: {expected[2]}")
+    # a limit is the account's, and says nothing of the backend's health
+    assert (found.should_retry, found.counts, found.quotes) == (True, status != 429, True)
+    assert found.headers() == {"x-should-retry": "true", "retry-after": "5"}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
+def test_an_error_without_words_names_its_status(body: bytes) -> None:
+    assert fault(502, body).message == "the backend answered 502 and does not say why: its log may tell"
+
+
+def test_the_backends_own_words_are_told_apart() -> None:
+    assert fault(401, said("Wrong key")).said == fault(500, said("Wrong key")).said == "Wrong key"
+    assert fault(402, said("Insufficient credits")).said == "Insufficient credits"
+    assert fault(400, said("Input is too long for requested model.")).said == "Input is too long for requested model."
+    assert malformed("'x'").said == "'x'"
+    assert cut_short().said == ""
+
+
+def test_an_account_without_credit_is_not_told_to_wait() -> None:
+    found = fault(429, said("insufficient_quota"), retry_after="3600")
+    assert found.headers() == {"x-should-retry": "false"}
+
+
+def test_the_envelope_is_anthropics() -> None:  # T14
+    assert json.loads(fault(404, said("No such model", code=404)).body("req_1")) == {
+        "type": "error",
+        "error": {"type": "not_found_error", "message": "backend: No such model"},
+        "request_id": "req_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("5", 5),
+        (" 7 ", 7),
+        ("0.2", 1),
+        ("2.5", 3),
+        ("3600", 3600),
+        ("-1", None),
+        ("nan", None),
+        ("inf", None),
+        ("1e12", None),
+        ("soon", None),
+        ("", None),
+        pytest.param("Sun, 22 Nov 2026 12:00:00 GMT", None, id="a date"),
+    ],
+)
+def test_retry_after_in_whole_seconds(value: str, seconds: int | None) -> None:
+    assert retry_after({"retry-after": value}) == seconds
+
+
+def test_no_retry_after() -> None:
+    assert retry_after({}) is None
+    assert fault(429, said("Slow down")).headers() == {"x-should-retry": "true"}
+
+
+@pytest.mark.parametrize(("asked", "given"), [("59", "59"), ("60", "60"), ("61", "60"), ("3600", "60")])
+def test_a_client_is_never_told_to_wait_so_long_that_it_gives_up(asked: str, given: str) -> None:
+    assert fault(429, said("Slow down"), retry_after=asked).headers()["retry-after"] == given
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        pytest.param({"code": 404}, 404, id="a number"),
+        pytest.param({"code": "404"}, 404, id="a number in text"),
+        pytest.param({"code": 399}, 500, id="no error's number"),
+        pytest.param({"code": 600}, 500, id="no status"),
+        pytest.param({"code": 4040}, 500, id="too long"),
+        pytest.param({"code": None, "type": "invalid_request_error"}, 400, id="anthropic's type"),
+        pytest.param({"type": "BadRequestError"}, 400, id="vllm's type"),
+        pytest.param({"type": "NotFoundError"}, 404, id="vllm's other type"),
+        pytest.param({"type": "authentication_error"}, 401, id="authentication"),
+        pytest.param({"type": "permission_error"}, 403, id="permission"),
+        pytest.param({"type": "not_found_error"}, 404, id="not found"),
+        pytest.param({"type": "rate_limit_error"}, 429, id="rate limit"),
+        pytest.param({"type": "requests", "code": "rate_limit_exceeded"}, 429, id="openai's code"),
+        pytest.param({"type": "insufficient_quota", "code": "insufficient_quota"}, 429, id="quota"),
+        pytest.param({"type": "overloaded_error"}, 529, id="overloaded"),
+        pytest.param({"type": "timeout_error"}, 504, id="timeout"),
+        pytest.param({"type": "server_error"}, 500, id="server"),
+        pytest.param({}, 500, id="nothing"),
+    ],
+)
+def test_an_error_inside_an_answer_says_its_status_itself(error: dict[str, Any], status: int) -> None:
+    found = fault_in_answer(json.dumps({"error": {"message": "No", **error}}).encode())
+    assert (found.status, found.counts) == (status, status >= 500)
+
+
+def test_faults_of_our_own_making() -> None:
+    assert (cut_short().status, cut_short().counts, cut_short().quotes) == (502, True, False)
+    found = malformed("'x'")
+    assert (found.status, found.message, found.quotes) == (
+        502,
+        "the backend sent something that is no chat completion: 'x' (check BACKEND_URL and its log)",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"detail":"Not Found"}',
+        b'{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}',
+        b"404 page not found",
+        b"404: Not Found",
+        b'{"error":"Unexpected endpoint or method. (POST /chat/completions)"}',
+        b"<html><head><title>404 Not Found</title></head></html>",
+        b"",
+    ],
+    ids=["FastAPI", "llama.cpp", "Go", "aiohttp", "LM Studio", "nginx", "nothing"],
+)
+def test_a_path_that_the_backend_does_not_have_is_a_wrong_setting(body: bytes) -> None:
+    found = fault_from_response(404, {}, body)
+    assert found.status == 502  # at a 404, Claude Code tells its user to pick another model
+    assert (
+        found.message
+        == "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
+    )
+    assert (found.counts, found.should_retry) == (False, False)
+
+
+@pytest.mark.parametrize("message", ["The model `x` does not exist.", "model 'x' not found", "No such file: x"])
+def test_a_404_about_something_else_stays_one(message: str) -> None:
+    found = fault_from_response(404, {}, json.dumps({"error": {"message": message}}).encode())
+    assert (found.status, found.message) == (404, f"backend: {message}")

@@ -1,0 +1,222 @@
+from typing import Any
+
+import pytest
+from msgspec import Raw, structs
+
+from gateway.openai.profile import GENERIC, Profile
+from gateway.openai.request import ChatRequest, ToolSpec
+from gateway.translate.refusals.faults import fault_from_response
+from gateway.translate.refusals.remedy import Remedy, find_remedy
+
+CHAT: ChatRequest = {
+    "model": "m",
+    "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello", "reasoning_content": "hm"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://h/i.png"}}]},
+    ],
+    "max_tokens": 32000,
+    "temperature": 0.5,
+    "top_k": 40,
+    "stream": True,
+    "chat_template_kwargs": {"enable_thinking": True},
+    "reasoning_effort": "high",
+}
+
+
+def without(field: str) -> Profile:
+    return structs.replace(GENERIC, drops=frozenset({field}))
+
+
+def remedy(text: str, status: int = 400, chat: ChatRequest = CHAT, tokens: int = 5000) -> Remedy | None:
+    return find_remedy(fault_from_response(status, {}, text.encode()), chat, GENERIC, tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("property 'chat_template_kwargs' is unsupported", "chat_template_kwargs"),
+        ('Invalid JSON payload received. Unknown name "top_k": Cannot find field.', "top_k"),
+        ("Unrecognized request argument supplied: top_k", "top_k"),
+        ("Unknown parameter: 'chat_template_kwargs'.", "chat_template_kwargs"),
+        ("Unsupported parameter: 'reasoning_effort' is not supported with this model.", "reasoning_effort"),
+        ("Unsupported value: 'temperature' does not support 0.5 with this model.", "temperature"),
+        ("1 validation error:\n  {'type': 'extra_forbidden', 'loc': 'body.top_k', 'msg': 'Extra inputs are not permitted'}", "top_k"),
+        ('{"detail":[{"type":"extra_forbidden","loc":["body","chat_template_kwargs"],"msg":"Extra inputs are not permitted"}]}', "chat_template_kwargs"),
+        ("litellm.UnsupportedParamsError: x does not support parameters: ['top_k'], for model=m", "top_k"),
+        ("chat_template is not supported for Mistral tokenizers.", "chat_template_kwargs"),
+        ('"llama3.2" does not support thinking', "reasoning_effort"),
+        ('think value "high" is not supported for this model', "reasoning_effort"),
+        ("Function tools with reasoning_effort are not supported for gpt-x in /v1/chat/completions. Please use /v1/responses or set reasoning_effort to 'none'.", "reasoning_effort"),
+        ("reasoning_effort=high is not supported by Mistral models", "reasoning_effort"),
+    ],
+    ids=["Groq", "Gemini", "OpenAI, older", "OpenAI, unknown", "OpenAI, unsupported", "OpenAI, value", "vLLM", "Mistral", "LiteLLM", "vLLM, Mistral's tokenizer", "Ollama", "Ollama, effort", "OpenAI, with tools", "vLLM, Mistral's models"],
+)  # fmt: skip
+def test_a_refused_field_is_left_out(text: str, field: str) -> None:
+    assert remedy(text) == Remedy(profile=without(field))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property "
+        "'reasoning_content' is unsupported)]",
+        "Unknown parameter: 'messages[1].reasoning_content'.",
+        '{"detail":[{"type":"extra_forbidden","loc":["body","messages",1,"assistant","reasoning_content"],'
+        '"msg":"Extra inputs are not permitted"}]}',
+    ],
+    ids=["Groq", "OpenAI", "Mistral"],
+)
+def test_refused_thinking_history_is_left_out(text: str) -> None:
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, reasoning_field=None))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unknown parameter: 'messages'.",
+        "property 'store' is unsupported, did you mean 'stop'?",
+        "something else altogether",
+    ],
+    ids=["needed", "not sent", "unknown"],
+)
+def test_what_cannot_be_helped_is_left_alone(text: str) -> None:
+    assert remedy(text) is None
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_only_refusals_of_the_request_are_helped(status: int) -> None:
+    assert remedy("Unrecognized request argument supplied: top_k", status) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        (400, "tiny is not a multimodal model"),
+        (404, "No endpoints found that support image input"),
+        (400, "Failed to deserialize: messages[2]: unknown variant `image_url`, expected `text`"),
+    ],
+    ids=["llama.cpp", "vLLM", "OpenRouter", "DeepSeek"],
+)
+def test_a_model_without_eyes_is_sent_no_images(status: int, text: str) -> None:
+    assert remedy(text, status) == Remedy(profile=structs.replace(GENERIC, sees_images=False))
+
+
+def test_without_images_the_same_words_mean_something_else() -> None:
+    chat: ChatRequest = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+    assert remedy("tiny is not a multimodal model", chat=chat) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "learnt"),
+    [
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            {"max_tokens_field": "max_completion_tokens"},
+        ),
+        ("The `reasoning_content` in the thinking mode must be passed back to the API.", {"needs_thinking": True}),
+        (
+            "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+            {"needs_thinking": True},
+        ),
+        (
+            '[{"error":{"code":400,"message":"Function call is missing a thought_signature in functionCall parts. This '
+            'is required for tools to work correctly.","status":"INVALID_ARGUMENT"}}]',
+            {"missing_signature": "skip_thought_signature_validator"},
+        ),
+        (
+            "Unable to submit request because function call `Read` in the 2. content block is missing a "
+            "`thought_signature`.",
+            {"missing_signature": "skip_thought_signature_validator"},
+        ),
+        (
+            '{"object":"error","message":"Unexpected role \'user\' after role \'tool\'","code":3230}',
+            {"parts_user_from_tool": True},
+        ),
+        ("Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.", {"tool_id_length": 9}),
+    ],
+    ids=["OpenAI's newer limit", "DeepSeek", "Kimi", "Gemini", "Vertex", "Mistral's roles", "Mistral's ids"],
+)
+def test_a_way_of_the_backend_is_learnt(text: str, learnt: dict[str, Any]) -> None:
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, **learnt))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Invalid request: a max of 2 tools can be supported",
+        "Invalid 'tools': array too long. Expected an array with maximum length 2, but got an array with length 3 instead.",
+        "'tools' : maximum number of items is 2",
+    ],
+    ids=["Kimi", "OpenAI", "Groq"],
+)
+def test_the_most_tools_are_learnt(text: str) -> None:
+    tool: ToolSpec = {"type": "function", "function": {"name": "Read", "parameters": Raw(b"{}")}}
+    assert remedy(text, chat={**CHAT, "tools": [tool] * 3}) == Remedy(profile=structs.replace(GENERIC, max_tools=2))
+    assert remedy(text, chat={**CHAT, "tools": [tool] * 2}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_tokens: 32000 > 8192, which is the maximum allowed number of output tokens",
+        "max_tokens=32000 cannot be greater than max_model_len=8192. Please request fewer output tokens.",
+        "max_tokens is too large: 32000. This model supports at most 8192 completion tokens",
+        "`max_tokens` must be less than or equal to `8192`, the maximum value",
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+    ],
+    ids=["Anthropic", "vLLM", "OpenAI", "Groq", "DeepSeek"],
+)
+def test_the_most_tokens_of_an_answer_are_learnt(text: str) -> None:
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, most_tokens=8192))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "room"),
+    [
+        (
+            "This model's maximum context length is 131072 tokens. However, you requested 131134 tokens "
+            "(122942 in the messages, 8192 in the completion).",
+            5000,
+            131072 - 122942,
+        ),
+        (
+            "This model's maximum context length is 128000 tokens. However, you requested 65535 output tokens and "
+            "your prompt contains at least 62466 input tokens, for a total of at least 128001 tokens.",
+            70000,
+            128000 - 80500,
+        ),
+    ],
+    ids=["counted", "vLLM's bound"],
+)
+def test_what_is_left_of_the_window_is_asked_for(text: str, tokens: int, room: int) -> None:
+    assert remedy(text, tokens=tokens) == Remedy(profile=GENERIC, max_tokens=room)
+
+
+def test_too_little_room_is_an_overflow() -> None:
+    text = (
+        "This model's maximum context length is 16384 tokens. However, you requested 26000 tokens "
+        "(16000 in the messages, 10000 in the completion)."
+    )
+
+    assert remedy(text) is None
+
+
+def test_the_longest_description_is_learnt() -> None:
+    text = (
+        "Invalid 'tools[0].function.description': string too long. Expected a string with maximum length 1024, but got "
+        "a string with length 3000 instead."
+    )
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, max_description=1024))
+
+
+def test_refused_keywords_of_schemas_are_learnt_together() -> None:
+    text = "\n".join(
+        f"Invalid JSON payload received. Unknown name \"{name}\" at 'tools[0].function_declarations[0].parameters': "
+        "Cannot find field."
+        for name in ("$schema", "additionalProperties")
+    )
+    drops = frozenset({"$schema", "additionalProperties"})
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, schema_drops=drops))
