@@ -19,27 +19,32 @@ from gateway.backend.policy.retry import RetryPolicy
 from gateway.documents.reader import DocumentReader
 from gateway.door.body import BodyLimits, close_unread
 from gateway.door.context import GATEWAY, Gateway
+from gateway.door.health import hello
 from gateway.door.keys import KeyRing
-from gateway.door.middleware.access_log import access_log, set_request_id
 from gateway.door.middleware.auth import auth
 from gateway.door.middleware.errors import errors
+from gateway.door.middleware.recording import recording, set_request_id
 from gateway.door.routes import add_routes
+from gateway.interprocess.across_workers import AcrossWorkers
 from gateway.interprocess.addresses import Address
 from gateway.interprocess.counters import Counters, CounterTable
 from gateway.interprocess.scoreboard import Row
-from gateway.observability.metrics.listener import metrics_address, serving_metrics
+from gateway.observability.logs.access_log import log_request
+from gateway.observability.metrics.listener import serving_metrics
 from gateway.observability.metrics.loop_lag import watch_loop
 from gateway.observability.metrics.recorder import METRICS, Metrics
 from gateway.observability.status.access import StatusAccess
-from gateway.observability.status.aggregate import Overview
-from gateway.observability.status.feed import ACCESS, FEED, Feed
+from gateway.observability.status.aggregate import Sources, StateAggregator
+from gateway.observability.status.feed import FEED, Feed
 from gateway.observability.status.history import History
-from gateway.observability.tracing.configuration import Tracing
-from gateway.observability.tracing.protocols import TRACER
+from gateway.observability.status.routes import add_status_routes
+from gateway.observability.tracing.configuration import Tracing, TracingError
 from gateway.record.in_flight import InFlight
+from gateway.record.observers import OBSERVERS, Observers
 from gateway.relay.keep_alive import KeepAlive
 from gateway.settings import Settings, SettingsError
 from gateway.tokens.count import TokenCounter
+from gateway.turn.context import TurnContext
 
 log = structlog.get_logger(__name__)
 
@@ -71,81 +76,145 @@ def make_app(
     except ValueError as error:
         raise SettingsError(f"GATEWAY_API_KEYS_FILE={error}") from None
 
-    app = web.Application(middlewares=[access_log, errors, auth(keys)])
+    app = web.Application(middlewares=[recording, errors, auth(keys)])
+    app[OBSERVERS] = Observers(ended=[log_request])
     add_routes(app)
-    app[ACCESS] = StatusAccess(settings.status_key)
+    add_status_routes(app, StatusAccess(settings.status_key), otherwise=hello)
     app.on_response_prepare.append(set_request_id)
     app.on_response_prepare.append(close_unread)
-
-    async def run(app: web.Application) -> AsyncIterator[None]:
-        backend = _make_backend(settings)
-        counting = ThreadPoolExecutor(1, thread_name_prefix="counting")
-        large = ThreadPoolExecutor(1, thread_name_prefix="large requests")
-        gateway = app[GATEWAY] = Gateway(
-            version=__version__,
-            started=row.board.started if row else time.monotonic(),
-            backend=backend,
-            catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
-            limits=BodyLimits(settings.max_body_mib, settings.request_timeout_secs),
-            known_tools=KnownTools(),
-            counter=TokenCounter(),
-            counting=counting,
-            large=large,
-            documents=DocumentReader(),
-            keys=keys,
-            stopping=asyncio.Event(),
-            in_flight=InFlight(settings.max_streams),
-            history=History(),
-            keep_alive=keep_alive
-            or KeepAlive(open_after=settings.headers_grace_secs, cut_after=settings.client_timeout_secs),
-            scoreboard=row.board if row else None,
-        )
-        if row:
-            _publish(gateway, row)
-        overview = Overview(gateway, row.place if row else None)
-        app[FEED] = Feed(overview.look, overview.prepare)
-        publishing = asyncio.create_task(overview.publish(), name="status of this worker")
-        gateway.catalogue.start()
-        gateway.keep_alive.start()
-        yield
-        publishing.cancel()
-        await asyncio.wait([publishing])
-        await gateway.keep_alive.stop()
-        await gateway.catalogue.stop()
-        gateway.documents.close()
-        for executor in (counting, large):
-            executor.shutdown(wait=False, cancel_futures=True)
-        await backend.close()
+    if tracing is not None:
+        app.cleanup_ctx.append(_traced(tracing, settings))
+    app.cleanup_ctx.append(_serving(settings, keep_alive, row))
+    app.cleanup_ctx.append(_showing_status(keys, row))
+    if (address := metrics_address(settings)) is not None:
+        place = metrics or MetricsPlace(CounterTable(1).row(0))
+        app.cleanup_ctx.append(_measured(address, settings.max_streams, place))
 
     async def drain(app: web.Application) -> None:
         await app[GATEWAY].in_flight.drain(settings.shutdown_grace_secs)
         # who watches sees the end
         await app[FEED].close()
 
-    if tracing is not None:
-        app.cleanup_ctx.append(_traced(tracing, settings))
-    app.cleanup_ctx.append(run)
-    if (address := metrics_address(settings)) is not None:
-        place = metrics or MetricsPlace(CounterTable(1).row(0))
-        app.cleanup_ctx.append(_measured(address, settings.max_streams, place))
     # no connection is taken any more, and idle ones are closed
     app.on_shutdown.append(drain)
     return app
 
 
-def _measured(address: Address, most: int, place: MetricsPlace) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Count what `app` does, and serve `/metrics`, while it runs."""
+_Run = Callable[[web.Application], AsyncIterator[None]]
+
+
+def _serving(settings: Settings, keep_alive: KeepAlive | None, row: Row | None) -> _Run:
+    """The parts that answer requests, while the application runs."""
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        gateway = app[GATEWAY] = _make_gateway(settings, keep_alive, row)
+        if row:
+            _publish(gateway, row)
+        turns = gateway.turns
+        turns.catalogue.start()
+        gateway.keep_alive.start()
+        yield
+        await gateway.keep_alive.stop()
+        await turns.catalogue.stop()
+        turns.documents.close()
+        for executor in (turns.counting, turns.large):
+            executor.shutdown(wait=False, cancel_futures=True)
+        await turns.backend.close()
+
+    return run
+
+
+def _make_gateway(settings: Settings, keep_alive: KeepAlive | None, row: Row | None) -> Gateway:
+    backend = _make_backend(settings)
+    turns = TurnContext(
+        backend=backend,
+        catalogue=Catalogue(backend, model_map=settings.model_map, profile=settings.backend_profile),
+        documents=DocumentReader(),
+        known_tools=KnownTools(),
+        counter=TokenCounter(),
+        counting=ThreadPoolExecutor(1, thread_name_prefix="counting"),
+        large=ThreadPoolExecutor(1, thread_name_prefix="large requests"),
+    )
+    in_flight = InFlight(settings.max_streams)
+    return Gateway(
+        version=__version__,
+        started=row.board.started if row else time.monotonic(),
+        turns=turns,
+        limits=BodyLimits(settings.max_body_mib, settings.request_timeout_secs),
+        keep_alive=keep_alive
+        or KeepAlive(open_after=settings.headers_grace_secs, cut_after=settings.client_timeout_secs),
+        in_flight=in_flight,
+        workers=AcrossWorkers(in_flight, backend.breaker, row.board if row else None),
+        stopping=asyncio.Event(),
+    )
+
+
+def _publish(gateway: Gateway, row: Row) -> None:
+    """Tell the other workers what this one does."""
+    breaker = gateway.turns.backend.breaker
+    row.set_breaker(breaker.status)
+    breaker.on_update = row.set_breaker
+    gateway.in_flight.on_change = row.set_streams
+    gateway.in_flight.others = lambda: row.board.streams - row.streams
+
+
+def _showing_status(keys: KeyRing, row: Row | None) -> _Run:
+    """The event feed, while the application runs; with other workers, what they need to know for theirs."""
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        gateway, history = app[GATEWAY], History()
+        app[OBSERVERS].ended.append(history.ended)
+        aggregator = StateAggregator(
+            Sources(
+                version=gateway.version,
+                started=gateway.started,
+                backend_url=gateway.turns.backend.endpoint.shown,
+                catalogue=gateway.turns.catalogue,
+                in_flight=gateway.in_flight,
+                history=history,
+                workers=gateway.workers,
+                stopping=gateway.stopping,
+                needs_key=lambda: keys.used,
+                slot=row.slot if row else None,
+            )
+        )
+        app[FEED] = Feed(aggregator.look, aggregator.prepare)
+        publishing = asyncio.create_task(aggregator.publish(), name="status of this worker")
+        yield
+        publishing.cancel()
+        await asyncio.wait([publishing])
+
+    return run
+
+
+def metrics_address(settings: Settings) -> Address | None:
+    """Where `/metrics` is served; None: nowhere."""
+    if settings.metrics_port is None:
+        return None
+    return Address(settings.metrics_host, settings.metrics_port, "METRICS_HOST", "METRICS_PORT")
+
+
+def _measured(address: Address, most: int, place: MetricsPlace) -> _Run:
+    """Count what the application does, and serve `/metrics`, while it runs."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         # kept out of start-ups that do not want it
         from gateway.observability.metrics.exposition import Exposition
 
         gateway = app[GATEWAY]
-        metrics = app[METRICS] = Metrics(place.counters, gateway.catalogue.has)
-        gateway.backend.on_retry = metrics.backend_retried
-        gateway.backend.breaker.on_fault = metrics.backend_failed
-        gateway.backend.breaker.watch(metrics.breaker_changed)
-        exposition = Exposition(place.counters.table, gateway, most)
+        turns = gateway.turns
+        metrics = app[METRICS] = Metrics(place.counters, turns.catalogue.has)
+        app[OBSERVERS].ended.append(metrics.ended)
+        turns.backend.on_retry = metrics.backend_retried
+        turns.backend.breaker.on_fault = metrics.backend_failed
+        turns.backend.breaker.watch(metrics.breaker_changed)
+        exposition = Exposition(
+            place.counters.table,
+            version=gateway.version,
+            catalogue=turns.catalogue,
+            workers=gateway.workers,
+            most=most,
+        )
         async with serving_metrics(exposition, address, place.sockets) as url:
             app[METRICS_URL] = url
             lag = asyncio.create_task(watch_loop(metrics.loop_lagged), name="loop lag")
@@ -156,22 +225,19 @@ def _measured(address: Address, most: int, place: MetricsPlace) -> Callable[[web
     return run
 
 
-def _traced(tracing: Tracing, settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Record spans while `app` runs, and until the last answer has ended."""
+def _traced(tracing: Tracing, settings: Settings) -> _Run:
+    """Record spans while the application runs, and until the last answer has ended."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        async with tracing.running(settings.backend_url) as app[TRACER]:
-            yield
+        try:
+            async with tracing.running(settings.backend_url) as tracer:
+                app[OBSERVERS].began.append(tracer.began)
+                app[OBSERVERS].ended.append(tracer.ended)
+                yield
+        except TracingError as error:
+            raise SettingsError(str(error)) from None
 
     return run
-
-
-def _publish(gateway: Gateway, row: Row) -> None:
-    breaker = gateway.backend.breaker
-    row.set_breaker(breaker.status)
-    breaker.on_update = row.set_breaker
-    gateway.in_flight.on_change = row.set_streams
-    gateway.in_flight.others = lambda: row.board.streams - row.streams
 
 
 def _make_backend(settings: Settings) -> Backend:

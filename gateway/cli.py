@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from gateway.commands.table import COMMANDS
+from gateway.interprocess.addresses import AddressError
 from gateway.settings import SettingsError
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_unknown(name, given)
         code: int = command.run(vars(parser.parse_args(given)))
-    except SettingsError as error:
+    except (SettingsError, AddressError) as error:
         print(f"claude-gateway: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.backend.endpoint import Endpoint, parse_endpoint
 from gateway.backend.models.model_map import ModelMap, parse_model_map
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.door.keys import LEAST_CHARACTERS, Key, parse_keys
 from gateway.openai.profile import Profile
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.backend.endpoint import parse_endpoint
 from gateway.backend.models.model_map import ModelMap
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.door.keys import Key
 from gateway.settings import Settings, SettingsError, add_flags, load_settings
 

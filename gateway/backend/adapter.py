@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from gateway.backend.connection.call import Call, refusal
 from gateway.backend.connection.post import FAILURES, Attempt, Post, Response
-from gateway.backend.connection.read_timeouts import SilenceWatch
+from gateway.backend.connection.read_timeouts import ReadTimeouts
 from gateway.backend.endpoint import Endpoint
-from gateway.backend.models.profiles import profile_for_host
 from gateway.backend.policy.breaker import Breaker, Permit
 from gateway.backend.policy.retry import RetryPolicy
+from gateway.backend.profiles import profile_for_host
 from gateway.backend.tls import speaks_tls, tls_trouble
 from gateway.backend.trace_context import UNTRACED, CallTrace, Trace
 from gateway.openai.models import Model, decode_models
@@ -78,7 +78,7 @@ class Backend:
         self._key = key
         self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
         self._key_line = f"{self._key_header}: {self._scheme}".encode()
-        self._watch = SilenceWatch(timeouts.silence, shortest=min(timeouts.silence, timeouts.answer))
+        self._watch = ReadTimeouts(timeouts.silence, shortest=min(timeouts.silence, timeouts.answer))
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_IDLE_SECONDS[endpoint.chat.scheme]),
             timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),

@@ -11,8 +11,11 @@ Source: W3C Trace Context, sections 3.2 (`traceparent`) and 3.3 (`tracestate`).
 import re
 from typing import Final, Protocol
 
+from aiohttp import web
 from msgspec import Struct
 from multidict import CIMultiDictProxy
+
+from gateway.anthropic.request import MessagesRequest
 
 _PARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?")
 _KEY: Final = r"(?:[a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
@@ -51,10 +54,16 @@ class CallTrace(Protocol):
 
 
 class Trace(Protocol):
-    """What calls to the backend are part of."""
+    """What the calls of one request are part of."""
+
+    def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
+        """Say what the next call asks for: the backend's own name of the model, and the backend's profile."""
 
     def call(self) -> CallTrace:
         """A call begins."""
+
+    def answering(self, data: bytes) -> None:
+        """An answer begins with these bytes."""
 
 
 class PassedOn:
@@ -65,22 +74,37 @@ class PassedOn:
     def __init__(self, headers: bytes) -> None:
         self.headers = headers
 
+    def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
+        """Nothing is recorded."""
+
     def call(self) -> CallTrace:
         """All calls are alike."""
         return self
 
+    def answering(self, data: bytes) -> None:
+        """Nothing is recorded."""
+
     def answered(self, status: int) -> None:
-        """Nobody wants to know."""
+        """Nothing is recorded."""
 
     def ended(self, error: BaseException | None) -> None:
-        """Nobody wants to know."""
+        """Nothing is recorded."""
 
 
 UNTRACED: Final = PassedOn(b"")
 
+# the trace of a request that is recorded; without it, see `pass_on`
+TRACE: Final = web.RequestKey("trace", Trace)
+
+
+def trace_of(request: web.Request) -> Trace:
+    """The request's own trace where it is recorded, else the client's, which is passed on."""
+    trace = request.get(TRACE)
+    return pass_on(request.headers) if trace is None else trace
+
 
 def pass_on(headers: CIMultiDictProxy[str]) -> PassedOn:
-    """The trace that a client's request is part of, if it is."""
+    """The trace that a client's request is part of, if it is part of any."""
     context = read_context(headers) if "traceparent" in headers else None
     return UNTRACED if context is None else PassedOn(context.header_lines())
 

@@ -4,7 +4,7 @@ import argparse
 from importlib import import_module
 from typing import Any, Final
 
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.commands.table import COMMANDS
 
 _DESCRIPTION: Final = """\

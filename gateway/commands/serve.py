@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import __version__
-from gateway.observability.tracing.configuration import load_tracing
-from gateway.settings import add_flags, load_settings, read_dotenv
+from gateway.observability.tracing.configuration import TracingError, load_tracing
+from gateway.settings import SettingsError, add_flags, load_settings, read_dotenv
 
 _DESCRIPTION: Final = "Serve Anthropic's Messages API in front of an OpenAI-compatible chat-completions backend."
 
@@ -26,7 +26,10 @@ def run(options: dict[str, Any]) -> int:
     """Serve until a signal. Raises SettingsError."""
     settings = load_settings(options, os.environ, Path.cwd())
     _adopt_dotenv()
-    tracing = load_tracing(os.environ)
+    try:
+        tracing = load_tracing(os.environ)
+    except TracingError as error:
+        raise SettingsError(str(error)) from None
     if settings.workers > 1:
         from gateway.serving.workers import supervise
 

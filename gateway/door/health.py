@@ -12,18 +12,19 @@ from gateway.door.context import GATEWAY
 async def health(request: web.Request) -> web.Response:
     """200 while the process serves; never asks the backend. Of several processes, any answers for all."""
     gateway = request.app[GATEWAY]
+    catalogue, workers = gateway.turns.catalogue, gateway.workers
     status: dict[str, Any] = {
         "status": "ok",
         "version": gateway.version,
         "uptime_seconds": round(time.monotonic() - gateway.started, 1),
         "backend": {
-            "url": gateway.backend.endpoint.shown,
-            "models": len(gateway.catalogue.models) if gateway.catalogue.loaded else None,
+            "url": gateway.turns.backend.endpoint.shown,
+            "models": len(catalogue.models) if catalogue.loaded else None,
         },
-        "circuit_breaker": gateway.breaker._asdict(),
-        "streams": gateway.streams,
+        "circuit_breaker": workers.breaker._asdict(),
+        "streams": workers.streams,
     }
-    if gateway.scoreboard:
+    if rows := workers.rows:
         status["workers"] = [
             {
                 "pid": row.pid,
@@ -31,7 +32,7 @@ async def health(request: web.Request) -> web.Response:
                 "streams": row.streams,
                 "circuit_breaker": row.breaker._asdict(),
             }
-            for row in gateway.scoreboard.rows
+            for row in rows
         ]
     return web.Response(body=msgspec.json.encode(status), content_type="application/json")
 
@@ -46,8 +47,8 @@ async def ready(request: web.Request) -> web.Response:
         reason
         for holds, reason in (
             (gateway.stopping.is_set(), "the gateway is being shut down"),
-            (not gateway.catalogue.reached, "the backend has not been reached yet"),
-            (gateway.backend.breaker.refuses, "the circuit breaker is open"),
+            (not gateway.turns.catalogue.reached, "the backend has not been reached yet"),
+            (gateway.turns.backend.breaker.refuses, "the circuit breaker is open"),
         )
         if holds
     ]
@@ -55,7 +56,7 @@ async def ready(request: web.Request) -> web.Response:
     return web.Response(status=503 if reasons else 200, body=msgspec.json.encode(body), content_type="application/json")
 
 
-async def hello(_: web.Request) -> web.Response:
+async def hello(_: web.Request) -> web.StreamResponse:
     """An empty 200: Claude Code asks for `HEAD /` or `HEAD /api/hello` at its start, and browsers for `GET /`."""
     return web.Response(text="claude-gateway: point ANTHROPIC_BASE_URL at this address\n")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from aiohttp import web
 from msgspec import Struct
 
 from gateway.anthropic.errors import ApiError
@@ -129,6 +130,10 @@ class Holder:
                 retry_after=wait,
             )
         self._allowance -= 1
+
+
+# of a request that came with a key of this gateway
+HOLDER: Final = web.RequestKey("holder", Holder)
 
 
 class KeyRing:

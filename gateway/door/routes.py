@@ -6,12 +6,10 @@ from gateway.door.body import leave_expectation
 from gateway.door.health import drop, health, hello, ready
 from gateway.door.messages import count_tokens, create_message
 from gateway.door.models import get_model, list_models
-from gateway.observability.status.feed import events
-from gateway.observability.status.page import front_door
 
 
 def add_routes(app: web.Application) -> None:
-    """Add all routes. A base URL that ends with `/v1` makes clients ask for `/v1/v1/…`: the same."""
+    """Add the routes of the API. A base URL that ends with `/v1` makes clients ask for `/v1/v1/…`: the same."""
     for prefix in ("/v1", "/v1/v1"):
         app.router.add_post(f"{prefix}/messages", create_message, expect_handler=leave_expectation)
         app.router.add_post(f"{prefix}/messages/count_tokens", count_tokens, expect_handler=leave_expectation)
@@ -22,7 +20,4 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/event_logging/{rest:.+}", drop)
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
-    # a HEAD would have no end
-    app.router.add_get("/events", events, allow_head=False)
-    app.router.add_get("/", front_door)
     app.router.add_get("/api/hello", hello)

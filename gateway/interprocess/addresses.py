@@ -7,13 +7,15 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from gateway.settings import SettingsError
-
 _REMEDIES: Final = {
     errno.EADDRINUSE: "another program, perhaps another gateway, listens there: end it, or set {port} to a free port",
     errno.EACCES: "ports below 1024 need root's rights: set {port} to a higher one, such as 8080",
     errno.EADDRNOTAVAIL: "this machine has no such address: set {host}=127.0.0.1, or 0.0.0.0 for all",
 }
+
+
+class AddressError(Exception):
+    """An address cannot be listened on; the text names its settings, and says why and what to do."""
 
 
 class Address(NamedTuple):
@@ -27,11 +29,11 @@ class Address(NamedTuple):
 
 @contextlib.contextmanager
 def address_errors(address: Address) -> Iterator[None]:
-    """Inside, an address that cannot be listened on is a SettingsError."""
+    """Inside, an address that cannot be listened on is a AddressError."""
     try:
         yield
     except socket.gaierror as error:
-        raise SettingsError(
+        raise AddressError(
             f"{address.host_setting}={address.host}: {error.strerror}: give an address of this machine, such as "
             "127.0.0.1, or 0.0.0.0 for all"
         ) from None
@@ -41,13 +43,13 @@ def address_errors(address: Address) -> Iterator[None]:
         remedy = _REMEDIES.get(error.errno or 0, "set {host} or {port} to another").format(
             host=address.host_setting, port=address.port_setting
         )
-        raise SettingsError(f"{where}: {reason}: {remedy}") from None
+        raise AddressError(f"{where}: {reason}: {remedy}") from None
 
 
 @contextlib.contextmanager
 def reserved(address: Address, *, balanced: bool) -> Iterator[Sequence[socket.socket]]:
     """A socket bound to each address of the host, all to one port. `balanced`: they do not listen, they keep the port
-    for sockets of workers' own. Raises SettingsError.
+    for sockets of workers' own. Raises AddressError.
     """
     with contextlib.ExitStack() as stack:
         with address_errors(address):

@@ -77,7 +77,7 @@ class Counters:
         return cell
 
     def _names(self, start: int = 0, cell: int = 0) -> Iterator[tuple[Name, int, int, int]]:
-        """From a place on: each name, its first cell, how many it has, and where the next name is."""
+        """From a slot on: each name, its first cell, how many it has, and where the next name is."""
         while header := self._headers[start // _HEADER_BYTES]:
             width, size = header >> _SIZE_BITS, header & _SIZE_MASK
             body, end = start + _HEADER_BYTES, _after(start, size)

@@ -1,7 +1,7 @@
 """Where the workers of one gateway lay out what they are doing, while somebody looks at one of them.
 
-Each has a place in memory that all share; nobody waits for anybody, and nothing is written unless it is looked at.
-A place is written in several steps, so its content carries its length and a checksum: a reader that comes in between
+Each has a slot in memory that all share; nobody waits for anybody, and nothing is written unless it is looked at.
+A slot is written in several steps, so its content carries its length and a checksum: a reader that comes in between
 sees that they do not fit, and keeps what it had.
 """
 
@@ -18,12 +18,12 @@ _HEAD: Final = struct.Struct("=II")
 _LOOK_SECONDS: Final = 3.0
 
 
-class Place:
-    """One worker's place."""
+class SampleSlot:
+    """One worker's slot."""
 
     __slots__ = ("_memory", "board")
 
-    def __init__(self, board: "Noticeboard", memory: memoryview) -> None:
+    def __init__(self, board: "SampleSlots", memory: memoryview) -> None:
         self.board = board
         self._memory = memory
 
@@ -46,14 +46,14 @@ class Place:
         return content if zlib.crc32(content) == checksum else None
 
 
-class Noticeboard:
-    """All places. It is made before the workers are forked; they inherit it."""
+class SampleSlots:
+    """All slots. It is made before the workers are forked; they inherit it."""
 
     def __init__(self, workers: int) -> None:
         self.memory = mmap.mmap(-1, workers * _PLACE_BYTES)
         memory = memoryview(self.memory)
-        self.places = [
-            Place(self, memory[start : start + _PLACE_BYTES]) for start in range(0, len(memory), _PLACE_BYTES)
+        self.slots = [
+            SampleSlot(self, memory[start : start + _PLACE_BYTES]) for start in range(0, len(memory), _PLACE_BYTES)
         ]
         # milliseconds of the monotonic clock, which all processes have in common
         self._looked = memoryview(mmap.mmap(-1, 8)).cast("q")

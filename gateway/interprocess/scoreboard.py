@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from gateway.backend.policy.breaker import BreakerStatus
-from gateway.interprocess.sample_slots import Noticeboard, Place
+from gateway.interprocess.sample_slots import SampleSlot, SampleSlots
 
 # from the best to the worst
 STATES: Final = ("disabled", "closed", "half-open", "open")
@@ -22,12 +22,12 @@ _ROW_CELLS: Final = 8
 class Row:
     """What one worker tells the others."""
 
-    __slots__ = ("_cells", "board", "number", "place")
+    __slots__ = ("_cells", "board", "number", "slot")
 
-    def __init__(self, board: "Scoreboard", number: int, cells: memoryview, place: Place) -> None:
+    def __init__(self, board: "Scoreboard", number: int, cells: memoryview, slot: SampleSlot) -> None:
         self.board = board
         self.number = number
-        self.place = place
+        self.slot = slot
         self._cells = cells
 
     def begin(self, *, pid: int, restarts: int) -> None:
@@ -38,7 +38,7 @@ class Row:
 
     def clear(self) -> None:
         """Take the row out of the count: its worker is gone."""
-        self.place.clear()
+        self.slot.clear()
         for cell in range(_ROW_CELLS):
             self._cells[cell] = 0
 
@@ -79,10 +79,10 @@ class Scoreboard:
     def __init__(self, workers: int) -> None:
         self.started = time.monotonic()
         cells = memoryview(mmap.mmap(-1, workers * _ROW_CELLS * _CELL_BYTES)).cast("q")
-        places = Noticeboard(workers).places
+        slots = SampleSlots(workers).slots
         self._rows = [
-            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS], place)
-            for number, place in enumerate(places)
+            Row(self, number, cells[number * _ROW_CELLS : (number + 1) * _ROW_CELLS], slot)
+            for number, slot in enumerate(slots)
         ]
 
     def row(self, number: int) -> Row:

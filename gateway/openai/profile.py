@@ -1,6 +1,6 @@
 """What sets one backend apart from the next, as data: translation asks a profile, never for a vendor's name.
 
-The table of profiles is `gateway.backend.models.profiles`.
+The table of profiles is `gateway.backend.profiles`.
 """
 
 from typing import Literal

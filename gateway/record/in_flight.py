@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
-from gateway.record.request_record import EXCHANGE
+from gateway.record.request_record import RECORD
 
 # for the last words of answers that are cut
 _LAST_WORDS_SECONDS: Final = 1.0
@@ -62,7 +62,7 @@ class InFlight:
         if await self._ended(seconds):
             return
         for task, request in self._running.items():
-            request[EXCHANGE].cut = True
+            request[RECORD].cut = True
             task.cancel()
         if await self._ended(_LAST_WORDS_SECONDS):
             return

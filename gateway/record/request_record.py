@@ -1,28 +1,28 @@
-"""The record of one request and its answer."""
+"""The record of one request and its answer: written where things happen, read by logs, metrics, traces and status."""
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from msgspec import Struct, field
 
 from gateway.anthropic.ids import new_request_id
 from gateway.anthropic.stream import StreamWriter
-from gateway.anthropic.writer import Usage
-from gateway.door.keys import Holder
-
-if TYPE_CHECKING:
-    from gateway.observability.tracing.protocols import RequestTrace
-    from gateway.relay.fast_path import Lane
+from gateway.anthropic.writer import Finish, Usage
 
 
-class Exchange(Struct, eq=False):
-    """One request and its answer, for the log line. Holds no prompt and no answer; the token is never logged."""
+class LiveCount(Protocol):
+    """Counts bytes on its own while it writes an answer; see `RequestRecord.live`."""
+
+    sent: int
+
+
+class RequestRecord(Struct, eq=False):
+    """One request and its answer. Holds no token, no prompt and no answer. Times are those of `time.perf_counter`."""
 
     request_id: str = field(default_factory=new_request_id)
     started: float = field(default_factory=time.perf_counter)
-    token: str = ""
-    holder: Holder | None = None
+    # the name of the client's key, where the gateway has keys
     client: str | None = None
     model: str | None = None
     backend_model: str | None = None
@@ -32,30 +32,29 @@ class Exchange(Struct, eq=False):
     usage: Usage | None = None
     stop_reason: str | None = None
     first_event: float | None = None
-    # when the first content had gone out, and when the answer was whole
+    # when the first content had gone out, and when the answer was complete
     first_content: float | None = None
     answered: float | None = None
-    # bytes of the answer, without those of the lane that is open
+    # bytes of the answer; what `live` counts comes on top until it is done
     counted: int = 0
-    lane: "Lane | None" = None
+    live: LiveCount | None = None
     # whether the gateway, not the client, ends the answer early
     cut: bool = False
     retries: int | None = None
     outcome: str = "ok"
     error: str | None = None
     error_type: str | None = None
-    # where spans are recorded; and the model that the backend says it is
-    trace: "RequestTrace | None" = None
-    response_model: str | None = None
-
-    def __repr__(self) -> str:
-        """Without the token."""
-        return f"Exchange({self.request_id})"
 
     @property
     def sent(self) -> int:
         """Bytes of the answer that went out."""
-        return self.counted + (self.lane.sent if self.lane is not None else 0)
+        return self.counted + (self.live.sent if self.live is not None else 0)
+
+    def finished(self, finish: Finish) -> None:
+        """The answer is complete."""
+        self.answered = time.perf_counter()
+        self.usage = finish.usage
+        self.stop_reason = finish.stop_reason
 
     def event_sent(self, size: int) -> None:
         """Bytes of a stream went out."""
@@ -64,4 +63,4 @@ class Exchange(Struct, eq=False):
         self.counted += size
 
 
-EXCHANGE: Final = web.RequestKey("exchange", Exchange)
+RECORD: Final = web.RequestKey("record", RequestRecord)

@@ -8,12 +8,12 @@ from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
-from gateway.backend.connection.chunked_body import MakeLane
-from gateway.record.request_record import Exchange
+from gateway.backend.connection.chunked_body import MakeReceiver
+from gateway.record.request_record import RequestRecord
 from gateway.relay.event_response import MOST_UNSENT, EventResponse, as_chunk
-from gateway.relay.fast_path import Lane
+from gateway.relay.fast_path import FastPath
 from gateway.relay.keep_alive import KeepAlive
-from gateway.translate.from_backend.delta_copier import Shortcut
+from gateway.translate.from_backend.delta_copier import DeltaCopier
 
 
 class EventStream:
@@ -26,15 +26,15 @@ class EventStream:
     def __init__(
         self,
         request: web.Request,
-        exchange: Exchange,
+        record: RequestRecord,
         writer: StreamWriter,
         keep_alive: KeepAlive,
         start: Callable[[], None],
     ) -> None:
         self._request = request
-        self._exchange = exchange
+        self._record = record
         self._keep_alive = keep_alive
-        self._writer = writer
+        self.writer = writer
         self._start = start
         self._response: EventResponse | None = None
         # of the last write, and of the last event that every client counts
@@ -44,7 +44,7 @@ class EventStream:
 
     def start(self) -> None:
         """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
-        if not self._writer.started:
+        if not self.writer.started:
             self._start()
 
     @property
@@ -54,7 +54,7 @@ class EventStream:
 
     async def flush(self) -> None:
         """Write what has gathered, if anything has. Waits for a slow client."""
-        if frames := self._writer.take():
+        if frames := self.writer.take():
             self._counted = time.monotonic()
             await self._write(frames)
 
@@ -76,22 +76,22 @@ class EventStream:
         transport = self._request.transport
         if transport is None:
             return False
-        if frames := self._writer.take():
-            self._exchange.counted += len(frames)
+        if frames := self.writer.take():
+            self._record.counted += len(frames)
             transport.write(as_chunk(frames))
         return transport.get_write_buffer_size() <= MOST_UNSENT
 
-    def lane(self, shortcut: Shortcut) -> MakeLane | None:
+    def fast_path(self, copier: DeltaCopier) -> MakeReceiver | None:
         """What may stand before the relay of an answer; to be asked for, too, only when `keeps_up`."""
         transport = self._request.transport
-        return partial(Lane, transport, self._exchange, shortcut, self._writer) if transport else None
+        return partial(FastPath, transport, self._record, copier, self.writer) if transport else None
 
     async def end(self) -> web.StreamResponse:
         """Write what is left and close the response properly, all in one."""
-        frames = self._writer.take()
+        frames = self.writer.take()
         response = self._open()
         if frames:
-            self._exchange.event_sent(len(frames))
+            self._record.event_sent(len(frames))
         await response.write_eof(frames)
         return response
 
@@ -99,7 +99,7 @@ class EventStream:
         """Write an `error` event and drop the connection: an open block stays open, and no client takes the answer
         for whole. Older clients know only from the missing end that it is not (research/claude-code.md, section 5.4).
         """
-        self._writer.error(error.body(self._exchange.request_id))
+        self.writer.error(error.body(self._record.request_id))
         await self.flush()
         response = self._open()
         if self._request.transport is not None:
@@ -108,10 +108,10 @@ class EventStream:
 
     async def tick(self, now: float) -> None:
         """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
-        if self._writer.closed:
+        if self.writer.closed:
             return
-        if self._exchange.sent != self._sent_seen:
-            self._sent_seen = self._exchange.sent
+        if self._record.sent != self._sent_seen:
+            self._sent_seen = self._record.sent
             self._wrote = self._counted = now
         silence = now - self._wrote
         if self._client_is_slow():
@@ -122,14 +122,14 @@ class EventStream:
                 return
             self.start()
         elif now - self._counted >= self._keep_alive.heartbeat_after:
-            self._writer.heartbeat()
+            self.writer.heartbeat()
             self._counted = now
         elif silence >= self._keep_alive.ping_after:
-            self._writer.ping()
+            self.writer.ping()
         else:
             return
         try:
-            await self._write(self._writer.take())
+            await self._write(self.writer.take())
         except ConnectionError:
             # the client has left: the handler is being cancelled
             return
@@ -142,18 +142,18 @@ class EventStream:
         """Drop the connection of a client that takes nothing: its answer holds the backend."""
         transport, limit = self._request.transport, self._keep_alive.cut_after
         if silence >= limit and transport is not None and not transport.is_closing():
-            self._exchange.error = f"the client took nothing for {limit:g} s"
+            self._record.error = f"the client took nothing for {limit:g} s"
             transport.abort()
 
     def _open(self) -> EventResponse:
         if self._response is None:
             self.start()
-            self._response = EventResponse(self._request, self._exchange.request_id)
+            self._response = EventResponse(self._request, self._record.request_id)
         return self._response
 
     async def _write(self, frames: bytes) -> None:
         response = self._open()
         self._wrote = time.monotonic()
-        self._exchange.event_sent(len(frames))
-        self._sent_seen = self._exchange.sent
+        self._record.event_sent(len(frames))
+        self._sent_seen = self._record.sent
         await response.write(frames)

@@ -1,10 +1,10 @@
-"""The lane: an event that comes alone goes from one connection to the other in one function.
+"""The fast path: an event that comes alone goes from one connection to the other in one function.
 
 Backends send an event for each token. With many streams, nearly each one is all that a read gives: one chunk of
 HTTP/1.1 (RFC 9112, section 7.1) that holds one event, which differs from the last in its piece of text only. What such
-an event costs is then mostly the number of functions that it goes through. The lane looks whether what has been read is
-exactly that, and writes its translation as one chunk; all else it passes on. It is held to the long way by
-`tests/relay/test_fast_path.py`: the same bytes go out, whatever comes in.
+an event costs is then mostly the number of functions that it goes through. The fast path looks whether what has been
+read is exactly that, and writes its translation as one chunk; it passes everything else on. The test of this module
+holds it to the long way: the same bytes go out, whatever comes in.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ import re
 from typing import Final
 
 from gateway.anthropic.stream import DELTA_END, StreamWriter
-from gateway.backend.connection.chunked_body import Chunks
-from gateway.record.request_record import Exchange
+from gateway.backend.connection.chunked_body import ChunkedBody
+from gateway.record.request_record import RequestRecord
 from gateway.relay.event_response import MOST_UNSENT
-from gateway.translate.from_backend.delta_copier import Pattern, Shortcut
+from gateway.translate.from_backend.delta_copier import DeltaCopier, Pattern
 
 # of a text that is one token, or a few
 _LONGEST: Final = 512
@@ -25,7 +25,7 @@ _is_plain: Final = re.compile(rb"[ !#-\[\]-~]+").fullmatch
 _LOOKS: Final = 16
 
 
-class Lane:
+class FastPath:
     """Takes what is read from the backend while `chunks` relays an answer, and writes it to the client's `transport`.
 
     To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing. It counts
@@ -34,13 +34,13 @@ class Lane:
 
     __slots__ = (
         "_chunks",
+        "_copier",
         "_counts",
-        "_exchange",
         "_frames",
         "_note",
         "_noted",
+        "_record",
         "_settled",
-        "_shortcut",
         "_unsent",
         "_write",
         "_writer",
@@ -51,27 +51,27 @@ class Lane:
     def __init__(
         self,
         transport: asyncio.WriteTransport,
-        exchange: Exchange,
-        shortcut: Shortcut,
+        record: RequestRecord,
+        copier: DeltaCopier,
         writer: StreamWriter,
-        chunks: Chunks,
+        chunks: ChunkedBody,
     ) -> None:
         # what it wrote
         self.events = 0
         self.sent = 0
-        # what of that the shortcut knows: all up to here, and so many bytes of content since
+        # what of that the copier knows: all up to here, and so many bytes of content since
         self._settled = (0, 0)
         self._noted = 0
         self._frames = _NONE
         self._counts = False
         self._write = transport.write
         self._unsent = transport.get_write_buffer_size
-        self._note = shortcut.note
-        self._shortcut = shortcut
+        self._note = copier.note
+        self._copier = copier
         self._writer = writer
         self._chunks = chunks
-        self._exchange = exchange
-        exchange.lane = self
+        self._record = record
+        record.live = self
 
     def receive(self, data: bytes) -> None:
         """Bytes came."""
@@ -104,24 +104,24 @@ class Lane:
     def end(self) -> None:
         """No more is read for it."""
         self._settle()
-        self._exchange.lane = None
-        self._exchange.counted += self.sent
+        self._record.live = None
+        self._record.counted += self.sent
 
     def _settle(self) -> None:
-        """Tell the shortcut of the characters that it has not been told of."""
+        """Tell the copier of the characters that it has not been told of."""
         events, sent = self._settled
         if self.events != events:
             around = (self.events - events) * self._frames.around
-            self._shortcut.characters += self.sent - sent - around - self._noted
+            self._copier.characters += self.sent - sent - around - self._noted
             self._settled = self.events, self.sent
         self._noted = 0
 
     def _go_the_long_way(self, data: bytes) -> None:
         self._settle()
-        chunks, shortcut = self._chunks, self._shortcut
+        chunks, copier = self._chunks, self._copier
         chunks.receive(data)
-        learnt = chunks.relaying and chunks.between and shortcut.in_run
-        self._frames = _frames(self._frames, shortcut, self._writer) if learnt else _NONE
+        learnt = chunks.relaying and chunks.between and copier.in_run
+        self._frames = _frames(self._frames, copier, self._writer) if learnt else _NONE
         self._counts = self._frames.counts
 
 
@@ -164,7 +164,7 @@ _NONE: Final = _Frames(None, b"")
 _CHUNK_END: Final = DELTA_END + _LINE_END
 
 
-def _frames(frames: _Frames, shortcut: Shortcut, writer: StreamWriter) -> _Frames:
-    if frames.pattern is shortcut.pattern and frames.delta == writer.delta_begin:
+def _frames(frames: _Frames, copier: DeltaCopier, writer: StreamWriter) -> _Frames:
+    if frames.pattern is copier.pattern and frames.delta == writer.delta_begin:
         return frames
-    return _Frames(shortcut.pattern, writer.delta_begin)
+    return _Frames(copier.pattern, writer.delta_begin)

@@ -11,23 +11,17 @@ from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.anthropic.errors import ApiError
-from gateway.anthropic.ids import new_request_id
 from gateway.app import METRICS_URL, make_app
 from gateway.door.context import GATEWAY
 from gateway.interprocess.addresses import Address, address_errors, url_of
 from gateway.observability.logs.configuration import configure_logging
 from gateway.observability.tracing.configuration import Tracing
+from gateway.serving.protocol import ServerProtocol
 from gateway.serving.service_manager import report_listening, report_stopping
 from gateway.serving.startup import tell_listening, tell_models
 from gateway.settings import Settings
 
-# clients keep connections between the turns of a conversation
-_KEEPALIVE_SECONDS: Final = 75.0
-# how long a client that speaks no HTTP may take to read that it does not
-_LINGER_SECONDS: Final = 2.0
 _BACKLOG: Final = 1024
 # at shutdown, for requests that are no answers in progress
 _LAST_SECONDS: Final = 2.0
@@ -47,7 +41,7 @@ async def serve(settings: Settings, tracing: Tracing | None = None) -> int:
         more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}
         tell_listening(settings, url, **more)
         report_listening(url, settings.backend_url.shown)
-        tell_models(settings, app[GATEWAY].catalogue)
+        tell_models(settings, app[GATEWAY].turns.catalogue)
 
     async def stopped() -> None:
         await wait_for_signal()
@@ -101,11 +95,11 @@ async def listening(
     """Serve `app` inside the block; gives the URL. On leaving it, answers in progress get the grace that `app` gives
     them, other requests a moment.
 
-    `sockets` are bound already; without them, the settings say where to listen. Raises SettingsError when the address
+    `sockets` are bound already; without them, the settings say where to listen. Raises AddressError when the address
     cannot be listened on.
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
-    connections: set[Protocol] = set()
+    connections: set[ServerProtocol] = set()
     try:
         await runner.setup()
         servers = await _bind(runner, settings, sockets, connections)
@@ -124,7 +118,7 @@ async def listening(
             connection.abort()
 
 
-async def _first_requests(connections: Collection["Protocol"]) -> None:
+async def _first_requests(connections: Collection["ServerProtocol"]) -> None:
     """Wait a moment for the requests of clients that have connected and could no more be told to go elsewhere."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_SECONDS):
@@ -136,131 +130,18 @@ async def _bind(
     runner: web.AppRunner,
     settings: Settings,
     sockets: Sequence[socket.socket],
-    connections: set["Protocol"],
+    connections: set["ServerProtocol"],
 ) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
     manager = cast(web.Server, runner.server)  # there since the runner was set up
 
-    def connected() -> Protocol:
-        return Protocol(manager, loop=loop, connections=connections)
+    def connected() -> ServerProtocol:
+        return ServerProtocol(manager, loop=loop, connections=connections)
 
     with address_errors(Address(settings.host, settings.host_port)):
         if sockets:
             return [await loop.create_server(connected, sock=sock, backlog=_BACKLOG) for sock in sockets]
         return [await loop.create_server(connected, settings.host, settings.host_port, backlog=_BACKLOG)]
-
-
-class Protocol(web.RequestHandler):
-    """aiohttp's server protocol, but what is no HTTP gets Anthropic's error, too, and is not logged: it may hold half
-    a token.
-
-    A connection without a complete head of a request is closed after `keepalive_timeout` seconds, also one on which
-    such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
-    """
-
-    __slots__ = ("_connection", "_connections", "_is_last", "_refused")
-
-    def __init__(
-        self,
-        manager: web.Server,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        connections: set["Protocol"] | None = None,
-        keepalive_timeout: float = _KEEPALIVE_SECONDS,
-    ) -> None:
-        """`connections` holds the protocol while the connection lasts."""
-        super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
-        self._connections = set() if connections is None else connections
-        self._connection: asyncio.Transport | None = None
-        self._is_last = False
-        self._refused = False
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no request has come yet."""
-        return not self._request_count
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
-        super().connection_made(transport)
-        self._connection = cast(asyncio.Transport, transport)
-        self._connections.add(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """The client is gone."""
-        self._connections.discard(self)
-        super().connection_lost(exc)
-
-    def finish(self) -> None:
-        """Close the connection with the response to the request that is in progress; now, if none is."""
-        self._is_last = True
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection. aiohttp's server also calls this on each, when it shuts down; the rest of a body would
-        not be taken then.
-        """
-        if not self._is_last or (self._waiter is not None and not self._messages):
-            super().close()
-
-    def abort(self) -> None:
-        """Drop the connection, and what the client has not taken."""
-        if self._connection is not None:
-            self._connection.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""
-        super().data_received(data)
-        request = self._current_request
-        if request is not None and self._messages and not request.content.is_eof():
-            # no request can come before the end of this one's body: what came is the parser's error
-            request.content.set_exception(web.RequestPayloadError())
-            request.content.feed_eof()
-            super().close()
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send a response, and close the connection if that is told to close. After a response to what is no HTTP, wait
-        for the client to close.
-
-        What it still sends is dropped: a connection that is closed with bytes unread is reset, and the response lost.
-        """
-        if self._is_last:
-            resp.force_close()
-        result = await super().finish_response(request, resp, start_time)
-        if self._refused and self.transport is not None:
-            super().close()
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-            # the client's leaving ends this earlier
-            await asyncio.sleep(_LINGER_SECONDS)
-        return result
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to a request that no handler has seen; it closes the connection."""
-        if not isinstance(exc, HttpProcessingError):
-            return super().handle_error(request, status, exc, message)
-        self._refused = True
-        request_id = new_request_id()
-        # behind the first colon the parser shows the bytes that it stumbled over
-        reason = exc.message.partition(":")[0].strip()
-        error = ApiError(exc.code, f"the request is not valid HTTP: {reason}")
-        log.info("not valid HTTP", request_id=request_id, status=error.status, reason=reason)
-        response = web.Response(
-            status=error.status,
-            body=error.body(request_id),
-            content_type="application/json",
-            headers={**error.headers(), "request-id": request_id},
-        )
-        response.force_close()
-        return response
 
 
 async def wait_for_signal() -> None:

@@ -14,13 +14,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gateway.app import MetricsPlace, make_app
+from gateway.app import MetricsPlace, make_app, metrics_address
 from gateway.door.context import GATEWAY
 from gateway.interprocess.addresses import Address, beside, reserved, url_of
 from gateway.interprocess.counters import CounterTable
 from gateway.interprocess.scoreboard import Row, Scoreboard
 from gateway.observability.logs.configuration import configure_logging
-from gateway.observability.metrics.listener import metrics_address
 from gateway.observability.tracing.configuration import Tracing
 from gateway.serving.server import run, serve_until
 from gateway.serving.service_manager import report_listening, report_stopping
@@ -36,7 +35,7 @@ _STUCK_SECONDS: Final = 5.0
 def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
     """Serve with `settings.workers` processes until a signal comes. Returns the exit code.
 
-    Raises SettingsError when the address cannot be listened on, and where there are no such processes.
+    Raises AddressError when the address cannot be listened on, SettingsError where there are no such processes.
     """
     if not hasattr(os, "fork"):
         raise SettingsError(f"WORKERS={settings.workers}: must be 1 on this system, which cannot fork processes")
@@ -97,7 +96,7 @@ async def _serve(
         place.report_serving()
         # one speaks for all, once
         if place.number == place.restarts == 0:
-            tell_models(settings, app[GATEWAY].catalogue)
+            tell_models(settings, app[GATEWAY].turns.catalogue)
 
     await serve_until(
         lambda: _told_to_stop(place),

@@ -2,7 +2,7 @@
 
     python tests/bench/translate.py [--rounds 9]
 
-For text, thinking and arguments, one event at a time and in reads of 64 KiB; with the shortcut, and the long way that it
+For text, thinking and arguments, one event at a time and in reads of 64 KiB; with the copier, and the long way that it
 must agree with. The least of all rounds is shown: others shared the processor.
 """
 
@@ -38,8 +38,8 @@ STREAMS = {
 }
 
 
-def cost(events: list[bytes], reads: list[bytes], *, shortcut: bool) -> float:
-    translator = StreamTranslator(shortcut=shortcut)
+def cost(events: list[bytes], reads: list[bytes], *, copier: bool) -> float:
+    translator = StreamTranslator(copies=copier)
     translator.writer.message_start("msg_1", "m", 1)
     translator.feed(event({"role": "assistant", "content": ""}))
     started = time.process_time()
@@ -51,14 +51,14 @@ def cost(events: list[bytes], reads: list[bytes], *, shortcut: bool) -> float:
 
 def main(rounds: int) -> None:
     print(f"{'':12}{'one by one':>24}{'64 KiB at once':>24}")
-    print(f"{'':12}{'shortcut':>12}{'long way':>12}{'shortcut':>12}{'long way':>12}")
+    print(f"{'':12}{'copier':>12}{'long way':>12}{'copier':>12}{'long way':>12}")
     for name, events in STREAMS.items():
         data = b"".join(events)
         reads = [data[at : at + READ_BYTES] for at in range(0, len(data), READ_BYTES)]
         costs = [
-            min(cost(events, given, shortcut=shortcut) for _ in range(rounds))
+            min(cost(events, given, copier=copier) for _ in range(rounds))
             for given in (events, reads)
-            for shortcut in (True, False)
+            for copier in (True, False)
         ]
         print(f"{name:12}" + "".join(f"{microseconds:12.2f}" for microseconds in costs))
 

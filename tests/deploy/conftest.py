@@ -22,7 +22,7 @@ TOKEN = "cpk_secret_4711"
 TOOLS = ("awk", "bash", "basename", "cat", "dirname", "env", "head", "id", "ln", "mkdir", "mktemp", "mv", "rm", "sed",
          "tail", "tar", "gzip", "tr", "sha256sum", "chmod", "cp", "grep")  # fmt: skip
 # each call of a stub, with all that a process list could show of it
-RECORD = '{{ printf "%s " "{name}" "$@"; echo; env; echo; }} >>"{record}"\n'
+RECORD = '{{ printf "%s " "{name}" "$@"; echo; env; echo; }} >>"{group}"\n'
 CLIENT = '#!/usr/bin/env bash\necho "2.1.330 (Claude Code)"\n'
 NPM = """\
 case $1 in
@@ -66,9 +66,9 @@ class Machine:
         return self.home / ".claude/settings.json"
 
     @property
-    def record(self) -> str:
+    def group(self) -> str:
         """What the stubs were called with, and their environments."""
-        file = self.folder / "record"
+        file = self.folder / "group"
         return file.read_text() if file.exists() else ""
 
     @property
@@ -85,7 +85,7 @@ class Machine:
         """A program that records its call, then does what `body` says."""
         file = self.folder / folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("#!/usr/bin/env bash\n" + RECORD.format(name=name, record=self.folder / "record") + body)
+        file.write_text("#!/usr/bin/env bash\n" + RECORD.format(name=name, group=self.folder / "group") + body)
         file.chmod(0o755)
 
     def has_node(self, version: str | None = None) -> None:
@@ -127,7 +127,7 @@ class Machine:
             start_new_session=True,
         )  # fmt: skip
         out, err = (stream.decode() for stream in await process.communicate())
-        assert TOKEN not in out + err + self.record
+        assert TOKEN not in out + err + self.group
         assert list((self.folder / "tmp").iterdir()) == []
         return process.returncode or 0, out, err
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import METRICS_URL
-from gateway.observability.metrics.series import RECORDS
+from gateway.observability.metrics.series import GROUPS
 from tests.conftest import TOKEN, StartGateway, ask
 from tests.observability.metrics.scrape import Scrape, scrape_until
 
@@ -81,7 +81,7 @@ async def test_all_that_is_measured_is_on_the_dashboard(embedded: str, start_gat
     asked = {name for text in queries() for name, _ in _SERIES.findall(text)}
     shown = {re.sub("_(total|bucket|sum|count)$", "", name) for name in asked}
 
-    assert len(ours) == len({series.name for record in RECORDS.values() for series in record.series}) + 6
+    assert len(ours) == len({series.name for group in GROUPS.values() for series in group.series}) + 6
     assert ours - shown == set()
 
 

@@ -136,7 +136,7 @@ async def test_a_client_installed_by_other_means_is_kept(machine: Machine) -> No
     code, out, _ = await machine.install()
     assert code == 0
     assert f"installed by other means: {client} is kept" in out
-    assert "npm install" not in machine.record
+    assert "npm install" not in machine.group
 
 
 async def test_a_wrong_checksum_installs_nothing(machine: Machine) -> None:
@@ -174,7 +174,7 @@ async def test_where_nodejs_org_has_no_build_the_package_manager_helps(
     machine.stub(manager, f'mv "{machine.folder}/node" "{machine.folder}/npm" "{stubs}"\n')
     code, _, _ = await machine.install(STUB_MACHINE="riscv64")
     assert code == 0
-    assert f"\n{call} \n" in f"\n{machine.record}"
+    assert f"\n{call} \n" in f"\n{machine.group}"
 
 
 async def test_npms_failure_is_shown_and_no_settings_are_written(machine: Machine) -> None:
@@ -218,7 +218,7 @@ async def test_a_dry_run_writes_nothing(node: bool, machine: Machine) -> None:
     assert (code, machine.tree()) == (0, before)
     assert "Nothing was written: --dry-run." in out
     assert ('~ model = "demo"' in out) is node
-    assert "install" not in re.sub("install_claude_code", "", machine.record)
+    assert "install" not in re.sub("install_claude_code", "", machine.group)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ async def test_what_is_no_token_goes_nowhere(token: str, fault: str, machine: Ma
     code, _, err = await machine.install(CLAUDE_GATEWAY_TOKEN=token)
     assert (code, machine.tree()) == (1, {})
     assert err.startswith(FAILED + fault)
-    assert "curl" not in machine.record.split()
+    assert "curl" not in machine.group.split()
 
 
 async def test_a_token_the_gateway_does_not_know_is_told(
@@ -482,7 +482,7 @@ def talk(machine: Machine, *answers: tuple[str, str], flags: tuple[str, ...] = (
             child.send(answer)
         child.expect(pexpect.EOF)
         screen += child.before
-    assert TOKEN not in screen + machine.record
+    assert TOKEN not in screen + machine.group
     return child.exitstatus, screen
 
 
@@ -549,4 +549,4 @@ async def test_whoever_says_no_or_leaves_has_changed_nothing(answer: str, code: 
     answers = (("needs none):", "\n"), ("Write this? [Y/n]", answer))
     done = await asyncio.to_thread(talk, machine, *answers, flags=("--url", machine.url, "--model", "demo"))
     assert (done[0], machine.tree()) == (code, {})
-    assert "npm install" not in machine.record
+    assert "npm install" not in machine.group

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ScriptedBackend, ask
-from tests.door.conftest import Connect
+from tests.http_connection import Connect
 
 MIB = 1024 * 1024
 TOO_LARGE = (

@@ -9,10 +9,10 @@ import structlog
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.serving.server import Protocol
+from gateway.serving.protocol import ServerProtocol
 from gateway.settings import load_settings
 from tests.conftest import ScriptedBackend, ask
-from tests.door.conftest import Connect
+from tests.http_connection import Connect
 
 BODY = json.dumps(ask()).encode()
 LINE = b"POST /v1/messages HTTP/1.1"
@@ -309,7 +309,7 @@ async def test_a_connection_without_a_whole_head_is_closed_in_time(sent: bytes, 
     await runner.setup()
     assert runner.server is not None
     manager, loop = runner.server, asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(manager, loop=loop, keepalive_timeout=0.2), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: ServerProtocol(manager, loop=loop, keepalive_timeout=0.2), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
 
     writer.write(sent)

@@ -726,7 +726,7 @@ async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
 ) -> None:
     # T58 T68
     gateway = await start_gateway(scripted.url)
-    monkeypatch.setattr("gateway.turn.turn.translate_request", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("gateway.turn.backend_request.translate_request", lambda *_, **__: 1 / 0)
 
     response = await gateway.post("/v1/messages", json=ask(), headers=TOKEN)
 
@@ -734,7 +734,7 @@ async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
     error = (await response.json())["error"]
     assert error["type"] == "api_error"
     assert error["message"].startswith(
-        "the gateway failed on this request, by its own fault: try again; its log tells more under req_"
+        "the gateway itself failed on this request: try again; its log has the details under req_"
     )
 
 

@@ -270,7 +270,7 @@ async def test_a_lost_gateway_is_said_to_be_lost(
     page = await browser.open(str(gateway.make_url("/")))
     await text(page, "#connection", "Live")
 
-    await gateway.serving.server.close()
+    await gateway.server.close()
 
     await text(page, "#connection", "Connection lost, trying again")
     assert await page.locator("#board").is_visible()

@@ -16,7 +16,7 @@ import anthropic
 import pytest
 from aiohttp import ClientSession
 
-from gateway.translate.to_backend.thinking import SIGNATURE
+from gateway.translate.both_ways.signed_reasoning import SIGNATURE
 from tests.command_blocks import blocks_of
 from tests.conftest import StartGateway
 from tests.e2e.conftest import server_process

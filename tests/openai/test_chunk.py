@@ -1,4 +1,4 @@
-"""Chunks and whole answers in every form that backends give them: read as far as they can be, or malformed."""
+"""ChunkedBody and whole answers in every form that backends give them: read as far as they can be, or malformed."""
 
 import copy
 import json

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from tests.conftest import END, HELLO, ScriptedBackend, ask, stream
-from tests.door.conftest import Connect, Connection
+from tests.http_connection import Connect, Connection
 
 EVENTS = [*HELLO[:2], END[0], END[2]]
 BODY = json.dumps(ask(stream=True)).encode()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.backend.connection.chunked_body import Chunks, Receive
-from gateway.record.request_record import Exchange
+from gateway.backend.connection.chunked_body import ChunkedBody, Receive
+from gateway.record.request_record import RequestRecord
 from gateway.relay.event_response import MOST_UNSENT
-from gateway.relay.fast_path import Lane
+from gateway.relay.fast_path import FastPath
 from gateway.translate.from_backend.answer import StreamTranslator
 from gateway.translate.refusals.faults import BackendFault
 from tests.translate.conftest import ESTIMATED_INPUT
@@ -60,10 +60,10 @@ class Relay:
     def __init__(self, *, lane: bool) -> None:
         self.lane = lane
         self.client = Connections()
-        self.exchange = Exchange()
-        self.translator = StreamTranslator(stop_sequences=("STOP",), shortcut=lane)
+        self.record = RequestRecord()
+        self.translator = StreamTranslator(stop_sequences=("STOP",), copier=lane)
         self.translator.writer.message_start("msg_1", "m", ESTIMATED_INPUT)
-        self.chunks = Chunks(self.client, lambda _: None, self.client.divert)  # type: ignore[arg-type]
+        self.chunks = ChunkedBody(self.client, lambda _: None, self.client.divert)  # type: ignore[arg-type]
         self.client.receive = self.chunks.receive
         self.relayed: list[bytes] = []
 
@@ -72,7 +72,7 @@ class Relay:
             self.translator.feed(data)
         finally:
             if frames := self.translator.writer.take():
-                self.exchange.event_sent(len(frames))
+                self.record.event_sent(len(frames))
                 self.client.write(chunked(frames))
 
     def take(self, data: bytes) -> bool:
@@ -80,9 +80,9 @@ class Relay:
         self.feed(data)
         return not self.translator.finished and not self.client.closing and self.client.unsent <= MOST_UNSENT
 
-    def make_lane(self, chunks: Chunks) -> Lane:
+    def make_lane(self, chunks: ChunkedBody) -> FastPath:
         translator = self.translator
-        return Lane(self.client, self.exchange, translator.shortcut, translator.writer, chunks)  # type: ignore[arg-type]
+        return FastPath(self.client, self.record, translator.copier, translator.writer, chunks)  # type: ignore[arg-type]
 
     async def pump(self) -> str:
         try:
@@ -109,7 +109,7 @@ class Relay:
             ended = await pumping
         except aiohttp.ClientPayloadError:
             ended = "cut"
-        assert self.exchange.sent == sum(len(data) - 4 - data.index(b"\r") for data in self.client.written)
+        assert self.record.sent == sum(len(data) - 4 - data.index(b"\r") for data in self.client.written)
         # ids that the gateway makes up
         return [re.sub(rb"toolu_[0-9a-f]{24}", b"toolu_", data) for data in self.client.written], ended
 
@@ -202,11 +202,11 @@ async def test_a_client_that_does_not_keep_up_is_left_to_the_relay() -> None:
 
 async def test_what_comes_for_a_client_that_has_left_is_dropped() -> None:
     relay, pumping = await relayed_by_the_lane()
-    written, sent = list(relay.client.written), relay.exchange.sent
+    written, sent = list(relay.client.written), relay.record.sent
     relay.client.closed = True
     relay.client.receive(chunked(line(chunk(content="too late"))))
 
-    assert (relay.client.written, relay.exchange.sent) == (written, sent)
+    assert (relay.client.written, relay.record.sent) == (written, sent)
     pumping.cancel()
 
 

@@ -74,7 +74,7 @@ def calls(*pieces: Chunk) -> Chunk:
 
 
 def sse(*items: Chunk | str) -> bytes:
-    """Chunks, and data that are none, as a stream."""
+    """ChunkedBody, and data that are none, as a stream."""
     lines = (item if isinstance(item, str) else json.dumps(item) for item in items)
     return "".join(f"data: {line}\n\n" for line in lines).encode()
 

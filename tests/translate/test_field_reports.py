@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.anthropic.decode import decode_request
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.translate.refusals.faults import fault_from_response
 from gateway.translate.to_backend.request import translate_request
 from tests.translate.conftest import Chunk, answer, call, calls, delta, ended, live, text, thinking, tool

@@ -9,9 +9,9 @@ from typing import Final, Self
 
 import structlog
 
-from gateway.backend.connection.chunked_body import MakeLane
+from gateway.backend.connection.chunked_body import MakeReceiver
 from gateway.backend.connection.post import FAILURES, Response
-from gateway.backend.connection.read_timeouts import SilenceWatch
+from gateway.backend.connection.read_timeouts import ReadTimeouts
 from gateway.backend.policy.breaker import Permit
 from gateway.backend.trace_context import CallTrace
 from gateway.translate.refusals.faults import BackendFault, cut_short, fault_from_response
@@ -43,7 +43,7 @@ class Call:
     )
 
     def __init__(
-        self, response: Response, permit: Permit, watch: SilenceWatch, traced: CallTrace, *, where: str, retries: int
+        self, response: Response, permit: Permit, watch: ReadTimeouts, traced: CallTrace, *, where: str, retries: int
     ) -> None:
         """`retries`: how many tries failed before this one."""
         self._response = response
@@ -110,9 +110,9 @@ class Call:
         self._permit.progressed()
         return data
 
-    async def relay(self, take: Callable[[bytes], bool], make_lane: MakeLane | None = None) -> None:
+    async def relay(self, take: Callable[[bytes], bool], make_receiver: MakeReceiver | None = None) -> None:
         """Give the bytes to `take` as soon as they have been read from the connection, where that is possible;
-        `make_lane` is that of `Chunks.relay`.
+        `make_receiver` is that of `ChunkedBody.relay`.
 
         Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
         Raises what `take` raises. `take` must not block.
@@ -122,7 +122,7 @@ class Call:
             return
         self._waits_since = time.monotonic()
         try:
-            await chunks.relay(take, make_lane)
+            await chunks.relay(take, make_receiver)
         finally:
             self._waits_since = None
 

@@ -25,8 +25,8 @@ _sizes: dict[bytes, int] = {}
 Receive = Callable[[bytes], None]
 
 
-class Lane(Protocol):
-    """What stands before `Chunks.receive` in a relay. `events` is how many reads it dealt with on its own."""
+class Receiver(Protocol):
+    """What stands before `ChunkedBody.receive` in a relay. `events` is how many reads it dealt with on its own."""
 
     events: int
 
@@ -37,10 +37,10 @@ class Lane(Protocol):
         """No more is read for it."""
 
 
-MakeLane = Callable[["Chunks"], Lane]
+MakeReceiver = Callable[["ChunkedBody"], Receiver]
 
 
-class Chunks:
+class ChunkedBody:
     """Fed with what is read from the connection; gives the content to `read`, or to a function by `relay`.
 
     `give_back` gets what is not content: what follows the end, which should be nothing, or all from a chunk on that is
@@ -54,7 +54,7 @@ class Chunks:
         self.ended = False
         self.given_back = False
         self._reads = 0
-        self._lane: Lane | None = None
+        self._receiver: Receiver | None = None
         self._transport = transport
         self._give_back = give_back
         self._divert = divert
@@ -81,7 +81,7 @@ class Chunks:
     @property
     def reads(self) -> int:
         """How often something came."""
-        return self._reads + (self._lane.events if self._lane is not None else 0)
+        return self._reads + (self._receiver.events if self._receiver is not None else 0)
 
     @property
     def relaying(self) -> bool:
@@ -93,10 +93,10 @@ class Chunks:
         """Whether what comes next is the beginning of a chunk."""
         return not (self._left or self._rest or self._expects_line_end or self._over)
 
-    async def relay(self, take: Callable[[bytes], bool], make_lane: MakeLane | None = None) -> None:
+    async def relay(self, take: Callable[[bytes], bool], make_receiver: MakeReceiver | None = None) -> None:
         """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
 
-        `make_lane` gives what from now on gets all that is read: while this is `relaying` it may deal with whole
+        `make_receiver` gives what from now on gets all that is read: while this is `relaying` it may deal with whole
         chunks, and it passes the rest on to `receive`. Raises what `take` raises; what it has not taken, and what went
         wrong with the connection, is for `read`.
         """
@@ -105,21 +105,21 @@ class Chunks:
         if self._over:
             return
         self._take = take
-        if make_lane is not None and self._divert is not None:
-            self._lane = make_lane(self)
-            self._divert(self._lane.receive)
+        if make_receiver is not None and self._divert is not None:
+            self._receiver = make_receiver(self)
+            self._divert(self._receiver.receive)
         try:
             await self._wait()
         finally:
-            self._leave_lane()
+            self._leave_receiver()
             self._take = None
 
-    def _leave_lane(self) -> None:
-        lane, self._lane = self._lane, None
-        if lane is None:
+    def _leave_receiver(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
             return
-        self._reads += lane.events
-        lane.end()
+        self._reads += receiver.events
+        receiver.end()
         if self._divert is not None and not self._over:
             self._divert(self.receive)
 

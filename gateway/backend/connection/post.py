@@ -2,7 +2,7 @@
 
 A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Here one is
 like the next but for its token and body, and preparing it anew cost more than translating it. So the pool gives a
-connection, the request goes out in one write, and the tap on that connection reads the head of a plain stream; any
+connection, the request goes out in one write, and `StreamProtocol` reads the head of a plain stream; any
 other answer aiohttp's protocol parses.
 """
 
@@ -18,9 +18,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 from yarl import URL
 
-from gateway.backend.connection.chunked_body import Chunks
-from gateway.backend.connection.read_timeouts import SilenceWatch
-from gateway.backend.connection.stream_protocol import Tap, tap_of
+from gateway.backend.connection.chunked_body import ChunkedBody
+from gateway.backend.connection.read_timeouts import ReadTimeouts
+from gateway.backend.connection.stream_protocol import StreamProtocol, stream_protocol_of
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
@@ -52,29 +52,33 @@ class Response:
     only the `Content-Type`.
     """
 
-    __slots__ = ("_connection", "_content", "_protocol", "_tap", "_upload", "chunks", "headers", "status")
+    __slots__ = ("_connection", "_content", "_front", "_protocol", "_upload", "chunks", "headers", "status")
 
     def __init__(
-        self, connection: "Connection", protocol: ResponseHandler, tap: Tap, upload: asyncio.Task[None] | None
+        self,
+        connection: "Connection",
+        protocol: ResponseHandler,
+        front: StreamProtocol,
+        upload: asyncio.Task[None] | None,
     ) -> None:
         self._connection = connection
         self._protocol = protocol
-        self._tap = tap
+        self._front = front
         self._upload = upload
         self._content: aiohttp.StreamReader | None = None
         self.status = 200
         self.headers: Mapping[str, str] = {}
-        self.chunks: Chunks | None = None
+        self.chunks: ChunkedBody | None = None
 
     async def begin(self) -> None:
         """Wait for the head. Raises one of FAILURES."""
-        streamed = await self._tap.streamed()
+        streamed = await self._front.streamed()
         if streamed is None:
             await self._read_head()
         else:
             self.headers = {"Content-Type": streamed.content_type}
             self.chunks = streamed.chunks
-            self._tap.when_ended(self._ended)
+            self._front.when_ended(self._ended)
 
     @property
     def content_type(self) -> str:
@@ -115,7 +119,7 @@ class Response:
             if message.code >= 200:
                 break
         self.status, self.headers, self._content = message.code, message.headers, content
-        self._tap.watch(content)
+        self._front.watch(content)
         content.on_eof(self._ended)
 
     def _ended(self) -> None:
@@ -142,7 +146,7 @@ class Post:
         self,
         session: aiohttp.ClientSession,
         url: URL,
-        watch: SilenceWatch,
+        watch: ReadTimeouts,
         *,
         connect: float,
         send: float,
@@ -176,12 +180,12 @@ class Post:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None:
                 raise aiohttp.ServerDisconnectedError
-            tap, attempt.reused = tap_of(transport)
+            front, attempt.reused = stream_protocol_of(transport)
             unasked = protocol.should_close
             if unasked and attempt.reused:
                 # the next answer would be taken from what has come already
                 raise aiohttp.ServerDisconnectedError
-            tap.begin(stream=stream and not unasked)
+            front.begin(stream=stream and not unasked)
             head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
             if len(body) <= _COPIED_BYTES:
                 transport.write(head + body)
@@ -191,10 +195,10 @@ class Post:
                 attempt.written = True
             else:
                 transport.write(head)
-                upload = asyncio.create_task(self._upload(protocol, tap, body, attempt), name="upload")
-            wait = _Wait(protocol, tap, self._answer)
+                upload = asyncio.create_task(self._upload(protocol, front, body, attempt), name="upload")
+            wait = _Wait(protocol, front, self._answer)
             self._watch.add(wait)
-            response = Response(connection, protocol, tap, upload)
+            response = Response(connection, protocol, front, upload)
             try:
                 await response.begin()
             finally:
@@ -224,7 +228,9 @@ class Post:
     def _closed(self) -> None:
         self._open -= 1
 
-    async def _upload(self, protocol: ResponseHandler, tap: Tap, body: bytes | bytearray, attempt: Attempt) -> None:
+    async def _upload(
+        self, protocol: ResponseHandler, front: StreamProtocol, body: bytes | bytearray, attempt: Attempt
+    ) -> None:
         """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""
         writer = StreamWriter(protocol, asyncio.get_running_loop())
         view = memoryview(body)
@@ -235,7 +241,7 @@ class Post:
         except TimeoutError as error:
             attempt.stuck = True
             protocol.set_exception(error)
-            tap.give_up()
+            front.give_up()
         except (aiohttp.ClientError, OSError):
             # the protocol tells of it
             return
@@ -245,11 +251,11 @@ class Post:
 class _Wait:
     """The wait for an answer's head."""
 
-    __slots__ = ("_protocol", "_since", "_tap", "patience")
+    __slots__ = ("_front", "_protocol", "_since", "patience")
 
-    def __init__(self, protocol: ResponseHandler, tap: Tap, patience: float) -> None:
+    def __init__(self, protocol: ResponseHandler, front: StreamProtocol, patience: float) -> None:
         self._protocol = protocol
-        self._tap = tap
+        self._front = front
         self.patience = patience
         self._since: float | None = None
 
@@ -262,7 +268,7 @@ class _Wait:
     def give_up(self) -> None:
         """End the wait."""
         self._protocol.set_exception(TimeoutError())
-        self._tap.give_up()
+        self._front.give_up()
 
 
 def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:

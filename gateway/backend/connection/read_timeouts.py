@@ -24,7 +24,7 @@ class Reading(Protocol):
         """End the read with TimeoutError."""
 
 
-class SilenceWatch:
+class ReadTimeouts:
     """Gives up the reads that wait for too long; `seconds` is how long most of them may, `shortest` any of them."""
 
     def __init__(self, seconds: float, *, shortest: float) -> None:

@@ -1,14 +1,14 @@
-"""The bytes of a streamed answer, taken from the connection as soon as they have been read.
+"""The protocol in front of aiohttp's on each connection to the backend: streamed answers are taken as they are read.
 
 aiohttp splits an answer's body into pieces, keeps them in a reader, and wakes the task that waits for them. With many
-streams of small events, that costs more than what is done with them; and for a short answer, to parse its head and to
-make its reader does. A tap stands before aiohttp's protocol on each connection to the backend. It reads the heads of
-answers to requests for a stream: where one says no more than that a stream in plain chunks follows, its chunks go to
-`Chunks`, and aiohttp hears nothing of the answer. All else it passes on; and where a chunk turns out not to be framed
-in the plainest way, aiohttp gets the head and what follows from there.
+streams of small events, that costs more than what is done with them; for a short answer, so do parsing its head and
+making its reader. `StreamProtocol` reads the heads of answers to requests for a stream. Where a head says only that a
+stream in plain chunks follows, the chunks go to `ChunkedBody`, and aiohttp hears nothing of the answer. Everything else
+is passed on to aiohttp. Where a later chunk is not framed in the plainest way, aiohttp gets the head and what follows
+from there.
 
-A tap also tells aiohttp's reader of an answer when its connection is gone: where the framing is broken, aiohttp closes
-the connection, and the reader would wait for ever.
+It also tells aiohttp's reader of an answer when the connection is gone: where the framing is broken, aiohttp closes the
+connection, and the reader would wait for ever.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from gateway.backend.connection.chunked_body import Chunks, Receive
+from gateway.backend.connection.chunked_body import ChunkedBody, Receive
 
 _BEGIN: Final = b"HTTP/1.1 200"
 # a head in which nothing else matters to how the body is framed, and to what becomes of the connection
@@ -46,7 +46,7 @@ class Streamed(NamedTuple):
     """An answer that aiohttp does not know of: its `Content-Type`, and its chunks."""
 
     content_type: str
-    chunks: Chunks
+    chunks: ChunkedBody
 
 
 @lru_cache(maxsize=_MOST_HEADS)
@@ -58,13 +58,13 @@ def _streamed_type(head: bytes) -> str | None:
     return found[1].decode("latin-1") if found else ""
 
 
-def tap_of(transport: asyncio.Transport) -> tuple["Tap", bool]:
-    """The tap on a connection to the backend, and whether it was there before: the connection is used again."""
+def stream_protocol_of(transport: asyncio.Transport) -> tuple["StreamProtocol", bool]:
+    """The protocol on a connection to the backend, and whether it was there before: the connection is used again."""
     before = transport.get_protocol()
-    return (before, True) if isinstance(before, Tap) else (Tap(transport), False)
+    return (before, True) if isinstance(before, StreamProtocol) else (StreamProtocol(transport), False)
 
 
-class Tap(asyncio.Protocol):
+class StreamProtocol(asyncio.Protocol):
     """Put on `transport` for good; `begin` for each request."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -76,7 +76,7 @@ class Tap(asyncio.Protocol):
         self._head = b""
         self._streamed: Streamed | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._chunks: Chunks | None = None
+        self._chunks: ChunkedBody | None = None
         # as far as the chunks tell
         self._ended = False
         self._on_end: Callable[[], None] | None = None
@@ -170,7 +170,7 @@ class Tap(asyncio.Protocol):
         else:
             self._in_head = False
             self._head = head[:end]
-            self._chunks = chunks = Chunks(self._transport, self._give_back, self._divert)
+            self._chunks = chunks = ChunkedBody(self._transport, self._give_back, self._divert)
             self._streamed = Streamed(content_type, chunks)
             if end < len(head):
                 chunks.receive(head[end:])
@@ -202,7 +202,7 @@ class Tap(asyncio.Protocol):
         was set; to set it again costs two calls of the system.
         """
         if self._chunks is not None and not self._transport.is_closing():
-            setattr(self, "data_received", receive)  # noqa: B010  # not for every tap, as mypy would have it
+            setattr(self, "data_received", receive)  # noqa: B010  # of this instance only, which mypy does not allow
             self._transport.set_protocol(self)
 
     def _divert_back(self) -> None:

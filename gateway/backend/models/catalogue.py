@@ -19,7 +19,7 @@ from msgspec import structs
 from gateway.anthropic.errors import ApiError
 from gateway.backend.adapter import Backend
 from gateway.backend.models.model_map import ModelMap
-from gateway.backend.models.profiles import profile_for_host, profile_for_owner
+from gateway.backend.profiles import profile_for_host, profile_for_owner
 from gateway.openai.models import Model
 from gateway.openai.profile import GENERIC, Profile
 from gateway.translate.refusals.faults import BackendFault

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.commands.check.visit import Visit
 from gateway.openai.profile import Profile
 

@@ -21,11 +21,11 @@ from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
 from gateway.openai.sse import SSEDecoder
 from gateway.tokens.count import TokenCounter
+from gateway.translate.both_ways.tool_names import client_names
 from gateway.translate.from_backend.answer import StreamTranslator, translate_message
 from gateway.translate.refusals.faults import BackendFault
 from gateway.translate.refusals.remedy import find_remedy
 from gateway.translate.to_backend.request import translate_request
-from gateway.translate.to_backend.tools import client_names
 
 _MOST_REMEDIES: Final = 4
 _DRAIN_SECONDS: Final = 0.5

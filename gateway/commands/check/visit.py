@@ -8,9 +8,9 @@ from typing import Final
 from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.endpoint import Endpoint
 from gateway.backend.models.catalogue import Catalogue
-from gateway.backend.models.profiles import profile_for_host
 from gateway.backend.policy.breaker import Breaker
 from gateway.backend.policy.retry import RetryPolicy
+from gateway.backend.profiles import profile_for_host
 from gateway.commands.check.asking import Answer, Asker
 from gateway.commands.check.secrets import Secrets
 from gateway.commands.check.wire import NoReply, Reply, Wire

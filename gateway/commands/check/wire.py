@@ -73,14 +73,14 @@ class Wire:
     """Sends single requests; redirects are not followed, for the token is for this host. `close` it."""
 
     def __init__(self, headers: Mapping[str, str], *, connect_seconds: float, seconds: float) -> None:
-        """`headers` carry the token. `seconds` limits a whole exchange. Needs a running loop."""
+        """`headers` carry the token. `seconds` limits a whole record. Needs a running loop."""
         self._headers = headers
         self._connect, self._total = connect_seconds, seconds
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect_seconds)
         self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
     async def ask(self, method: str, url: URL, body: Any = None) -> Reply:
-        """One exchange. Raises NoReply."""
+        """One record. Raises NoReply."""
         data = None if body is None else msgspec.json.encode(body)
         headers = {**self._headers, **({"Content-Type": "application/json"} if data else {})}
         try:

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.anthropic.models import ModelInfo
-from gateway.door.models import model_info
 from gateway.openai.models import decode_models
+from gateway.translate.from_backend.model_info import model_info
 
 _SECONDS: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.anthropic.errors import ApiError
-from gateway.door.keys import KeyRing
-from gateway.record.request_record import EXCHANGE, Exchange
+from gateway.door.keys import HOLDER, KeyRing
+from gateway.record.request_record import RECORD
 
 _ANTHROPIC: Final = "sk-ant-"
 # what a header can carry to any backend unchanged
@@ -21,6 +21,9 @@ _BEARER: Final = re.compile(r"Bearer ([!-~]+)")
 # the paths under which everything needs a token
 _GUARDED: Final = "/v1/"
 
+# the client's token, which goes to the backend; none where it is a key of this gateway
+TOKEN: Final = web.RequestKey("token", str)
+
 
 def auth(keys: KeyRing) -> Middleware:
     """Reads the token of each request that needs one. Raises ApiError 401."""
@@ -28,23 +31,24 @@ def auth(keys: KeyRing) -> Middleware:
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(_GUARDED):
-            _let_in(keys, request[EXCHANGE], client_token(request))
+            _let_in(keys, request, client_token(request))
         return await handler(request)
 
     return let_in
 
 
-def _let_in(keys: KeyRing, exchange: Exchange, token: str) -> None:
+def _let_in(keys: KeyRing, request: web.Request, token: str) -> None:
     """The token is a key of this gateway, where it has any; else the backend's. Raises ApiError 401."""
     if not keys.used:
-        exchange.token = token
+        request[TOKEN] = token
         return
-    exchange.holder = keys.find(token)
-    if exchange.holder is None:
+    holder = keys.find(token)
+    if holder is None:
         raise ApiError(
             401, "this is no key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it"
         )
-    exchange.client = exchange.holder.key.name
+    request[HOLDER] = holder
+    request[RECORD].client = holder.key.name
 
 
 def client_token(request: web.Request) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -10,9 +9,8 @@ import msgspec
 import structlog
 
 from gateway.observability.logs.console import BLOCKS
+from gateway.record.trace_id import TRACE_ID
 
-# of the request that is being worked on, if it is traced: all its lines carry it
-TRACE_ID: Final = ContextVar("trace_id", default="")
 # methods that are not named after their level
 _LEVELS: Final = {"exception": "error", "warn": "warning"}
 

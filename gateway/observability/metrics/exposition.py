@@ -17,10 +17,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from gateway.door.context import Gateway
+from gateway.backend.models.catalogue import Catalogue
+from gateway.interprocess.across_workers import AcrossWorkers
 from gateway.interprocess.counters import CounterTable, Name
 from gateway.interprocess.scoreboard import STATES
-from gateway.observability.metrics.series import PREFIX, RECORDS, Series
+from gateway.observability.metrics.series import GROUPS, PREFIX, Series
 
 
 class _Worker(NamedTuple):
@@ -35,9 +36,13 @@ class _Worker(NamedTuple):
 class Exposition(Collector):
     """Gives the metrics of one gateway, over all its workers. `most`: how many requests there may be at a time."""
 
-    def __init__(self, table: CounterTable, gateway: Gateway, most: int) -> None:
+    def __init__(
+        self, table: CounterTable, *, version: str, catalogue: Catalogue, workers: AcrossWorkers, most: int
+    ) -> None:
         self._table = table
-        self._gateway = gateway
+        self._version = version
+        self._catalogue = catalogue
+        self._across = workers
         self._most = most
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -54,16 +59,16 @@ class Exposition(Collector):
         yield from _processes(self._workers())
 
     def _workers(self) -> list[_Worker]:
-        board = self._gateway.scoreboard
-        if board is None:
-            return [_Worker(0, os.getpid(), 0, self._gateway.backend.breaker.state)]
-        return [_Worker(row.number, row.pid, row.restarts, row.breaker.state) for row in board.rows]
+        rows = self._across.rows
+        if not rows:
+            return [_Worker(0, os.getpid(), 0, self._across.breaker.state)]
+        return [_Worker(row.number, row.pid, row.restarts, row.breaker.state) for row in rows]
 
     def _seen(self) -> Iterator[Metric]:
-        gateway, workers = self._gateway, self._workers()
-        yield _gauge("requests_in_flight", "Requests for messages that are being answered.", gateway.streams)
+        workers = self._workers()
+        yield _gauge("requests_in_flight", "Requests for messages that are being answered.", self._across.streams)
         yield _gauge("requests_in_flight_limit", "How many there may be (MAX_STREAMS).", self._most)
-        yield _gauge("models", "Models in the backend's list; 0 before it was fetched.", len(gateway.catalogue.models))
+        yield _gauge("models", "Models in the backend's list; 0 before it was fetched.", len(self._catalogue.models))
         breakers = GaugeMetricFamily(
             PREFIX + "circuit_breakers",
             "Workers whose circuit breaker is in this state; with one worker, 1 for the state it is in.",
@@ -81,7 +86,7 @@ class Exposition(Collector):
         info = GaugeMetricFamily(
             PREFIX + "build_info", "1; what runs is in the labels.", labels=["version", "python", "implementation"]
         )
-        info.add_metric([gateway.version, platform.python_version(), platform.python_implementation()], 1)
+        info.add_metric([self._version, platform.python_version(), platform.python_implementation()], 1)
         yield info
 
 
@@ -90,16 +95,15 @@ def _gauge(name: str, help_: str, value: float) -> Metric:
 
 
 def _counted(totals: dict[Name, list[float]]) -> Iterable[Metric]:
-    """A metric for each name in series.RECORDS, with or without samples yet."""
+    """A metric for each name in series.GROUPS, with or without samples yet."""
     families: dict[str, CounterMetricFamily | HistogramMetricFamily] = {}
     adders: dict[str, list[_Add]] = {}
-    for record in RECORDS.values():
-        adders[record.name] = [
-            _adder(families, record.labels, series, at)
-            for series, at in zip(record.series, record.offsets, strict=True)
+    for group in GROUPS.values():
+        adders[group.name] = [
+            _adder(families, group.labels, series, at) for series, at in zip(group.series, group.offsets, strict=True)
         ]
-    for (record_name, *labels), cells in sorted(totals.items()):
-        for add in adders[record_name]:
+    for (group_name, *labels), cells in sorted(totals.items()):
+        for add in adders[group_name]:
             add(labels, cells)
     return families.values()
 
@@ -110,7 +114,7 @@ _Add = Callable[[list[str], list[float]], None]
 def _adder(
     families: dict[str, CounterMetricFamily | HistogramMetricFamily], labels: tuple[str, ...], series: Series, at: int
 ) -> _Add:
-    """What adds a record's cells from `at` on to the family of a series, which is made if it is not there."""
+    """What adds a group's cells from `at` on to the family of a series, which is made if it is not there."""
     names = [*labels, *series.fixed[:1]] if series.fixed else list(labels)
     fixed = list(series.fixed[1:]) if series.fixed else []
     if series.bounds:

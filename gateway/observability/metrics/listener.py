@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from gateway.interprocess.addresses import Address, address_errors, url_of
-from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.observability.metrics.exposition import Exposition
@@ -20,19 +19,12 @@ if TYPE_CHECKING:
 _LAST_SECONDS: Final = 1.0
 
 
-def metrics_address(settings: Settings) -> Address | None:
-    """Where to listen; None: nowhere."""
-    if settings.metrics_port is None:
-        return None
-    return Address(settings.metrics_host, settings.metrics_port, "METRICS_HOST", "METRICS_PORT")
-
-
 @contextlib.asynccontextmanager
 async def serving_metrics(
     exposition: "Exposition", address: Address, sockets: Sequence[socket.socket] = ()
 ) -> AsyncIterator[str]:
     """Serve inside the block; gives the URL of the metrics. `sockets` are bound already; without them, the address
-    is listened on. Raises SettingsError if it cannot be.
+    is listened on. Raises AddressError if it cannot be.
     """
     runner = web.AppRunner(_make_app(exposition), access_log=None, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()

@@ -12,7 +12,6 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.anthropic.errors import ApiError
 from gateway.anthropic.writer import Usage
 from gateway.interprocess.counters import Counters
 from gateway.observability.metrics.series import (
@@ -27,10 +26,10 @@ from gateway.observability.metrics.series import (
     STREAMING,
     TRANSITIONS,
     WAITING,
-    Record,
+    SeriesGroup,
 )
-from gateway.record.request_record import Exchange
-from gateway.translate.refusals.faults import BackendFault
+from gateway.record.request_record import RequestRecord
+from gateway.translate.refusals.faults import kind_of
 
 MOST_MODELS: Final = 50
 OTHER: Final = "other"
@@ -53,16 +52,16 @@ class Metrics:
         self._requests: dict[tuple[str, int | None, str], int] = {}
         self._durations: dict[str, int] = {}
         self._models: dict[str | None, int] = {}
-        for record, labels in FROM_THE_START:
-            self._find(record, *labels)
+        for group, labels in FROM_THE_START:
+            self._find(group, *labels)
         self._lag = self._find(LAG)
 
-    def request_ended(self, request: web.Request, exchange: Exchange, status: int | None) -> None:
+    def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
         """A request is over. `status` is None if the client left before it was told any."""
         now = time.perf_counter()
         cells = self._cells
         path = _path(request)
-        outcome = exchange.outcome
+        outcome = record.outcome
         at = self._requests.get((path, status, outcome))
         if at is None:
             shown = "none" if status is None else str(status)
@@ -71,11 +70,11 @@ class Metrics:
         at = self._durations.get(path)
         if at is None:
             at = self._durations[path] = self._find(DURATION, path)
-        self._observe(at, _BOUNDS, now - exchange.started)
-        if exchange.usage is not None:
-            self._answered(exchange, exchange.usage, now)
+        self._observe(at, _BOUNDS, now - record.started)
+        if record.usage is not None:
+            self._answered(record, record.usage, now)
         if outcome == "client_gone":
-            self._count(DISCONNECTS, WAITING if exchange.first_event is None else STREAMING)
+            self._count(DISCONNECTS, WAITING if record.first_event is None else STREAMING)
 
     def backend_failed(self, fault: Exception) -> None:
         """A call to the backend failed."""
@@ -93,20 +92,20 @@ class Metrics:
         """A timer of the event loop fired so much later than it was due."""
         self._observe(self._lag, _LAG_BOUNDS, seconds)
 
-    def _answered(self, exchange: Exchange, usage: Usage, now: float) -> None:
+    def _answered(self, record: RequestRecord, usage: Usage, now: float) -> None:
         cells = self._cells
-        at = self._models.get(exchange.backend_model)
+        at = self._models.get(record.backend_model)
         if at is None:
-            at = self._find_model(exchange.backend_model)
+            at = self._find_model(record.backend_model)
         cells[at + _INPUT] += usage.input_tokens
         cells[at + _CACHED] += usage.cache_read_input_tokens
         cells[at + _OUTPUT] += usage.output_tokens
-        answered = exchange.answered
-        if not exchange.stream or answered is None or exchange.outcome != "ok":
+        answered = record.answered
+        if not record.stream or answered is None or record.outcome != "ok":
             return
-        first = exchange.first_content
-        self._observe(at + _STREAM, _STREAM_BOUNDS, now - exchange.started)
-        self._observe(at + _FIRST, _FIRST_BOUNDS, (first or answered) - exchange.started)
+        first = record.first_content
+        self._observe(at + _STREAM, _STREAM_BOUNDS, now - record.started)
+        self._observe(at + _FIRST, _FIRST_BOUNDS, (first or answered) - record.started)
         # an answer that came in one piece has no time between its tokens
         if first is not None and usage.output_tokens > 1:
             self._observe(at + _PER_TOKEN, _TOKEN_BOUNDS, (answered - first) / (usage.output_tokens - 1))
@@ -121,11 +120,11 @@ class Metrics:
         at = self._models[model] = self._find(MODEL, label)
         return at
 
-    def _find(self, record: Record, *labels: str) -> int:
-        return self._counters.find((record.name, *labels), record.width)
+    def _find(self, group: SeriesGroup, *labels: str) -> int:
+        return self._counters.find((group.name, *labels), group.width)
 
-    def _count(self, record: Record, *labels: str) -> None:
-        self._cells[self._find(record, *labels)] += 1
+    def _count(self, group: SeriesGroup, *labels: str) -> None:
+        self._cells[self._find(group, *labels)] += 1
 
     def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
         """Add to a histogram: its sum, then a cell for each bucket."""
@@ -140,15 +139,3 @@ def _path(request: web.Request) -> str:
     """The route's path: with its placeholders, not what a client put there."""
     resource = request.match_info.route.resource
     return OTHER if resource is None else resource.canonical.replace("/v1/v1/", "/v1/", 1)
-
-
-def kind_of(fault: Exception) -> str:
-    """One of series.KINDS. A 502 is an answer that breaks off or makes no sense, whoever says so."""
-    if not isinstance(fault, ApiError):
-        return "server_error"
-    if isinstance(fault, BackendFault) and not fault.taken:
-        return "unreachable"
-    if fault.status == 502:
-        return "bad_answer" if fault.should_retry else "misconfigured"
-    kind = fault.type.removesuffix("_error")
-    return "server_error" if kind == "api" else kind

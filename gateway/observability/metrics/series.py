@@ -1,6 +1,6 @@
 """What is measured, as data: every counter and histogram that a worker counts, its labels and its buckets.
 
-A record is what is counted together, under one set of labels: it has a cell for each counter, and for each histogram
+A group is what is counted together, under one set of labels: it has a cell for each counter, and for each histogram
 one for the sum and one for each bucket. Times are in seconds. Names follow Prometheus' rules
 (https://prometheus.io/docs/practices/naming/); the two that describe a model's speed mean what OpenTelemetry's
 conventions for generative AI call time to first token and time per output token.
@@ -39,7 +39,7 @@ _LAG: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 class Series(NamedTuple):
     """One counter; with `bounds`, the upper ends of all buckets but the last, one histogram.
 
-    `fixed` is a label, name and value, that tells apart series of one name in one record.
+    `fixed` is a label, name and value, that tells apart series of one name in one group.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Series(NamedTuple):
         return 2 + len(self.bounds) if self.bounds else 1
 
 
-class Record(NamedTuple):
+class SeriesGroup(NamedTuple):
     """What is counted together."""
 
     name: str
@@ -80,7 +80,7 @@ _TOKENS: Final = (
     "backend's cache, output."
 )
 
-REQUESTS: Final = Record(
+REQUESTS: Final = SeriesGroup(
     "requests",
     ("path", "status", "outcome"),
     (
@@ -91,12 +91,12 @@ REQUESTS: Final = Record(
         ),
     ),
 )
-DURATION: Final = Record(
+DURATION: Final = SeriesGroup(
     "duration",
     ("path",),
     (Series(PREFIX + "request_duration_seconds", "From a request's head to the end of its answer.", _SECONDS),),
 )
-MODEL: Final = Record(
+MODEL: Final = SeriesGroup(
     "model",
     ("model",),
     (
@@ -121,7 +121,7 @@ MODEL: Final = Record(
         _counter("tokens_total", _TOKENS, type="output"),
     ),
 )
-BACKEND_ERRORS: Final = Record(
+BACKEND_ERRORS: Final = SeriesGroup(
     "backend_errors",
     ("kind",),
     (
@@ -130,7 +130,7 @@ BACKEND_ERRORS: Final = Record(
         ),
     ),
 )
-RETRIES: Final = Record(
+RETRIES: Final = SeriesGroup(
     "retries",
     ("reason",),
     (
@@ -139,12 +139,12 @@ RETRIES: Final = Record(
         ),
     ),
 )
-TRANSITIONS: Final = Record(
+TRANSITIONS: Final = SeriesGroup(
     "transitions",
     ("from", "to"),
     (_counter("circuit_breaker_transitions_total", "Changes of the circuit breaker's state, in all workers."),),
 )
-DISCONNECTS: Final = Record(
+DISCONNECTS: Final = SeriesGroup(
     "disconnects",
     ("stage",),
     (
@@ -154,7 +154,7 @@ DISCONNECTS: Final = Record(
         ),
     ),
 )
-LAG: Final = Record(
+LAG: Final = SeriesGroup(
     "lag",
     (),
     (
@@ -166,9 +166,8 @@ LAG: Final = Record(
     ),
 )
 
-RECORDS: Final = {
-    record.name: record
-    for record in (REQUESTS, DURATION, MODEL, BACKEND_ERRORS, RETRIES, TRANSITIONS, DISCONNECTS, LAG)
+GROUPS: Final = {
+    group.name: group for group in (REQUESTS, DURATION, MODEL, BACKEND_ERRORS, RETRIES, TRANSITIONS, DISCONNECTS, LAG)
 }
 
 KINDS: Final = (

@@ -1,20 +1,23 @@
 """The state that the feed tells: of this process and, where several serve, of all.
 
-With several, each lays out its own sample on the noticeboard while somebody looks, and the one that serves the feed
+With several, each lays out its own sample in shared memory while somebody looks, and the one that serves the feed
 puts them together. What a process that died had counted is gone with it.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
-from gateway.door.context import Gateway
-from gateway.interprocess.sample_slots import Place
+from gateway.backend.models.catalogue import Catalogue
+from gateway.interprocess.across_workers import AcrossWorkers
+from gateway.interprocess.sample_slots import SampleSlot
+from gateway.observability.status.history import History
 from gateway.observability.status.sampler import Sampler
 from gateway.observability.status.state import (
     BackendStatus,
@@ -29,6 +32,7 @@ from gateway.observability.status.state import (
     Totals,
 )
 from gateway.openai.models import Model
+from gateway.record.in_flight import InFlight
 
 # what is told, of all processes together
 _MOST_REQUESTS: Final = 100
@@ -47,22 +51,40 @@ _STALE_SECONDS: Final = 5.0
 _decode = msgspec.json.Decoder(Sample).decode
 
 
-class Overview:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The live objects that the state is asked of. `started`: seconds of `time.monotonic`; `slot` is this worker's
+    place for its samples, where several serve.
+    """
+
+    version: str
+    started: float
+    backend_url: str
+    catalogue: Catalogue
+    in_flight: InFlight
+    history: History
+    workers: AcrossWorkers
+    stopping: asyncio.Event
+    needs_key: Callable[[], bool]
+    slot: SampleSlot | None = None
+
+
+class StateAggregator:
     """Gives the state, once a second while somebody listens."""
 
-    def __init__(self, gateway: Gateway, place: Place | None) -> None:
-        self._gateway = gateway
-        self._sampler = Sampler(gateway.in_flight, gateway.history)
-        self._place = place
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._sampler = Sampler(sources.in_flight, sources.history)
+        self._slot = sources.slot
         self._others: dict[int, Sample] = {}
         self._rates: deque[float] = deque(maxlen=_RATES)
-        self._started_at = round(time.time() - (time.monotonic() - gateway.started), 1)
+        self._started_at = round(time.time() - (time.monotonic() - sources.started), 1)
 
     async def prepare(self) -> None:
         """Make the other workers show what they do; wait a moment until they have."""
-        if self._place is None:
+        if self._slot is None:
             return
-        board, since = self._place.board, time.time()
+        board, since = self._slot.board, time.time()
         board.look()
         deadline = time.monotonic() + _GATHER_SECONDS
         while time.monotonic() < deadline:
@@ -76,63 +98,63 @@ class Overview:
         if first:
             self._sampler.forget()
             self._rates.clear()
-        if self._place is not None:
-            self._place.board.look()
+        if self._slot is not None:
+            self._slot.board.look()
         own = self._sampler.take()
         samples = [own, *self._read_others()]
         self._rates.append(round(sum(sample.tokens_per_second for sample in samples), 1))
-        gateway = self._gateway
+        sources = self._sources
         totals = Totals()
         for sample in samples:
             totals.add(sample.totals)
         thinkers = {name for sample in samples for name in sample.thinkers}
         return State(
             gateway=GatewayStatus(
-                version=gateway.version,
+                version=sources.version,
                 started_at=self._started_at,
                 workers=self._workers,
                 workers_seen=len(samples),
-                keys=gateway.keys.used,
-                stopping=gateway.stopping.is_set(),
+                keys=sources.needs_key(),
+                stopping=sources.stopping.is_set(),
             ),
             backend=self._backend(),
-            breaker=BreakerState(**gateway.breaker._asdict()),
-            in_flight=gateway.streams,
+            breaker=BreakerState(**sources.workers.breaker._asdict()),
+            in_flight=sources.workers.streams,
             requests=_oldest(samples),
             finished=_newest(samples),
             failures=_failures(samples),
             totals=totals,
             rates=list(self._rates),
-            models=[_model(model, thinkers) for model in gateway.catalogue.models[:_MOST_MODELS]],
+            models=[_model(model, thinkers) for model in sources.catalogue.models[:_MOST_MODELS]],
         )
 
     async def publish(self) -> None:
         """Show the other workers what this one does, whenever somebody looks; to be run as a task."""
-        if self._place is None:
+        if self._slot is None:
             return
-        sampler = Sampler(self._gateway.in_flight, self._gateway.history)
+        sampler = Sampler(self._sources.in_flight, self._sources.history)
         encode = msgspec.json.encode
         while True:
-            if not self._place.board.looked_at:
+            if not self._slot.board.looked_at:
                 sampler.forget()
                 await asyncio.sleep(_NOTICE_SECONDS)
                 continue
-            self._place.write(encode(sampler.take()))
+            self._slot.write(encode(sampler.take()))
             await asyncio.sleep(_PUBLISH_SECONDS)
 
     @property
     def _workers(self) -> int:
-        return len(self._gateway.scoreboard.rows) if self._gateway.scoreboard else 1
+        return self._sources.workers.count
 
     def _read_others(self) -> list[Sample]:
         """What the others show; of one that is just writing, what it showed before."""
-        if self._place is None:
+        if self._slot is None:
             return []
         fresh: dict[int, Sample] = {}
-        for number, place in enumerate(self._place.board.places):
-            if place is self._place:
+        for number, slot in enumerate(self._slot.board.slots):
+            if slot is self._slot:
                 continue
-            content = place.read()
+            content = slot.read()
             sample = self._others.get(number) if content is None else _decode(content) if content else None
             if sample is not None and time.time() - sample.sampled_at < _STALE_SECONDS:
                 fresh[number] = sample
@@ -140,9 +162,9 @@ class Overview:
         return list(fresh.values())
 
     def _backend(self) -> BackendStatus:
-        catalogue = self._gateway.catalogue
+        catalogue = self._sources.catalogue
         return BackendStatus(
-            url=self._gateway.backend.endpoint.shown,
+            url=self._sources.backend_url,
             reached=catalogue.reached,
             models=len(catalogue.models) if catalogue.loaded else None,
         )

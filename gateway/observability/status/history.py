@@ -7,10 +7,12 @@ import time
 from collections import deque
 from typing import Final
 
+from aiohttp import web
+
 from gateway.anthropic.writer import Usage
 from gateway.observability.status.advice import advice
 from gateway.observability.status.state import Failure, Finished, Totals
-from gateway.record.request_record import Exchange
+from gateway.record.request_record import RequestRecord
 
 _MOST_FINISHED: Final = 50
 _MOST_FAILURES: Final = 20
@@ -20,7 +22,7 @@ _TEXT_CHARACTERS: Final = 400
 _MESSAGES: Final = ("/v1/messages", "/v1/v1/messages")
 
 
-# what is kept of a request until somebody looks: id, exchange's clock at its start, first event and end, time of its
+# what is kept of a request until somebody looks: id, the clock at its start, first event and end, time of its
 # end, outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
 _Row = tuple[
     str, float, float | None, float, float, str, str, str, int | None, bool, str | None, str | None, Usage | None, int
@@ -37,20 +39,21 @@ class History:
         self._ended: deque[_Row] = deque(maxlen=_MOST_FINISHED)
         self._failed: deque[_Row] = deque(maxlen=_MOST_FAILURES)
 
-    def note(self, path: str, exchange: Exchange, status: int | None) -> None:
+    def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
         """A request has ended. Of those that are none for a message, only the failed ones are kept.
 
         On the way of every request: what can be done when somebody looks is left until then.
         """
+        path = request.path
         if path in _MESSAGES:
-            row = _row(exchange, status)
+            row = _row(record, status)
             self._ended.append(row)
-            self._count(exchange)
-        elif exchange.error is None or not path.startswith("/v1/"):
+            self._count(record)
+        elif record.error is None or not path.startswith("/v1/"):
             return
         else:
-            row = _row(exchange, status)
-        if exchange.error is not None:
+            row = _row(record, status)
+        if record.error is not None:
             self._failed.append(row)
 
     @property
@@ -75,12 +78,12 @@ class History:
             )
         return list(found.values())
 
-    def _count(self, exchange: Exchange) -> None:
-        totals, usage, writer = self.totals, exchange.usage, exchange.writer
+    def _count(self, record: RequestRecord) -> None:
+        totals, usage, writer = self.totals, record.usage, record.writer
         totals.requests += 1
-        if exchange.outcome == "ok":
+        if record.outcome == "ok":
             totals.ok += 1
-        elif exchange.outcome == "client_gone":
+        elif record.outcome == "client_gone":
             totals.client_gone += 1
         else:
             totals.failed += 1
@@ -88,13 +91,13 @@ class History:
             totals.input_tokens += usage.input_tokens
             totals.cached_tokens += usage.cache_read_input_tokens
             totals.output_tokens += usage.output_tokens
-        if writer is not None and writer.has_thought and (model := exchange.backend_model):
+        if writer is not None and writer.has_thought and (model := record.backend_model):
             self.thinkers.add(model)
 
 
-def shown_model(exchange: Exchange) -> str:
+def shown_model(record: RequestRecord) -> str:
     """The model's name, the backend's where that is known."""
-    return _shown(exchange.backend_model or exchange.model or "")
+    return _shown(record.backend_model or record.model or "")
 
 
 def _shown(name: str) -> str:
@@ -103,22 +106,22 @@ def _shown(name: str) -> str:
     return name if name.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in name)
 
 
-def _row(exchange: Exchange, status: int | None) -> _Row:
+def _row(record: RequestRecord, status: int | None) -> _Row:
     return (
-        exchange.request_id,
-        exchange.started,
-        exchange.first_event,
+        record.request_id,
+        record.started,
+        record.first_event,
         time.perf_counter(),
         time.time(),
-        exchange.outcome,
-        exchange.backend_model or exchange.model or "",
-        exchange.client or "",
+        record.outcome,
+        record.backend_model or record.model or "",
+        record.client or "",
         status,
-        exchange.stream is True,
-        exchange.stop_reason,
-        exchange.error,
-        exchange.usage,
-        exchange.sent,
+        record.stream is True,
+        record.stop_reason,
+        record.error,
+        record.usage,
+        record.sent,
     )
 
 

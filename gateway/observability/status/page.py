@@ -1,4 +1,4 @@
-"""`GET /`: the status page for browsers, a word for everybody else.
+"""`GET /`: the status page, for browsers.
 
 The page is one file without data: its script reads the event feed, and asks for the status key where that is needed.
 It may load nothing, send nothing elsewhere, and run no script and use no style but its own.
@@ -11,8 +11,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from aiohttp import web
-
-from gateway.door.health import hello
+from aiohttp.typedefs import Handler
 
 _STATIC: Final = files("gateway.observability.status") / "static"
 _SCRIPTS: Final = ("format.js", "charts.js", "connect.js", "feed.js", "page.js")
@@ -24,10 +23,16 @@ class _Page(NamedTuple):
     policy: str
 
 
-async def front_door(request: web.Request) -> web.StreamResponse:
-    """The page for who takes HTML. Claude Code asks here at its start whether there is anybody."""
-    if "text/html" not in request.headers.get("Accept", ""):
-        return await hello(request)
+def front_page(otherwise: Handler) -> Handler:
+    """The page for clients that take HTML; `otherwise` answers all others."""
+
+    async def front(request: web.Request) -> web.StreamResponse:
+        return _respond(request) if "text/html" in request.headers.get("Accept", "") else await otherwise(request)
+
+    return front
+
+
+def _respond(request: web.Request) -> web.StreamResponse:
     page = _page()
     known = request.if_none_match or ()
     if any(tag.value == page.etag for tag in known):

@@ -13,7 +13,7 @@ from gateway.anthropic.stream import StreamWriter
 from gateway.observability.status.history import History, shown_model
 from gateway.observability.status.state import Finished, RequestState, Running, Sample
 from gateway.record.in_flight import InFlight
-from gateway.record.request_record import EXCHANGE, Exchange
+from gateway.record.request_record import RECORD, RequestRecord
 
 # the oldest are shown: they are the ones that somebody wonders about
 _MOST_REQUESTS: Final = 100
@@ -56,35 +56,35 @@ class Sampler:
     def take(self) -> Sample:
         """The sample of now."""
         now, history = time.perf_counter(), self._history
-        exchanges = [request[EXCHANGE] for request in self._in_flight.requests]
+        records = [request[RECORD] for request in self._in_flight.requests]
         finished = history.finished
         ratios = _bytes_per_token(finished)
         seconds = now - self._taken_at if self._taken_at is not None else 0.0
         rate = self._ended_since(finished, ratios, seconds)
         seen: dict[str, tuple[int, float]] = {}
         running: list[Running] = []
-        for exchange in exchanges:
-            per_token = ratios.get(shown_model(exchange)) or ratios[""]
-            sent, shown = self._seen.get(exchange.request_id, (0, 0.0))
-            tokens = (exchange.sent - sent) / per_token if seconds > 0 else 0.0
+        for record in records:
+            per_token = ratios.get(shown_model(record)) or ratios[""]
+            sent, shown = self._seen.get(record.request_id, (0, 0.0))
+            tokens = (record.sent - sent) / per_token if seconds > 0 else 0.0
             rate += tokens / seconds if tokens else 0.0
             # one that began meanwhile had less time
-            span = min(seconds, now - exchange.first_event) if exchange.first_event else seconds
+            span = min(seconds, now - record.first_event) if record.first_event else seconds
             current = tokens / max(span, _SHORTEST_SECONDS) if tokens else 0.0
             shown = current if not shown else _WEIGHT * current + (1 - _WEIGHT) * shown
-            seen[exchange.request_id] = (exchange.sent, shown)
+            seen[record.request_id] = (record.sent, shown)
             if len(running) < _MOST_REQUESTS:
-                running.append(_running(exchange, now, per_token, shown))
+                running.append(_running(record, now, per_token, shown))
         self._seen, self._taken_at = seen, now
         return Sample(
             sampled_at=round(time.time(), 3),
-            in_flight=len(exchanges),
+            in_flight=len(records),
             requests=running,
             finished=finished,
             failures=history.failures,
             totals=history.totals,
             tokens_per_second=round(rate, 1),
-            thinkers=sorted(history.thinkers.union(_thinking(exchanges))),
+            thinkers=sorted(history.thinkers.union(_thinking(records))),
         )
 
     def _ended_since(self, finished: list[Finished], ratios: dict[str, float], seconds: float) -> float:
@@ -111,20 +111,20 @@ def _bytes_per_token(finished: Iterable[Finished]) -> dict[str, float]:
     return {"": _USUAL_BYTES} | {name: size / tokens for name, (size, tokens) in sums.items() if size}
 
 
-def _running(exchange: Exchange, now: float, per_token: float, rate: float) -> Running:
-    first = exchange.first_event
+def _running(record: RequestRecord, now: float, per_token: float, rate: float) -> Running:
+    first = record.first_event
     return Running(
-        id=exchange.request_id,
-        model=shown_model(exchange),
-        client=exchange.client or "",
-        state=_state(exchange.writer),
-        stream=exchange.stream is not False,
-        age_seconds=round(now - exchange.started, 1),
-        first_event_ms=None if first is None else round((first - exchange.started) * 1000, 1),
-        bytes=exchange.sent,
-        tokens=int(exchange.sent / per_token),
+        id=record.request_id,
+        model=shown_model(record),
+        client=record.client or "",
+        state=_state(record.writer),
+        stream=record.stream is not False,
+        age_seconds=round(now - record.started, 1),
+        first_event_ms=None if first is None else round((first - record.started) * 1000, 1),
+        bytes=record.sent,
+        tokens=int(record.sent / per_token),
         tokens_per_second=round(rate, 1),
-        retries=exchange.retries or 0,
+        retries=record.retries or 0,
     )
 
 
@@ -135,5 +135,5 @@ def _state(writer: StreamWriter | None) -> RequestState:
     return _STATES.get(writer.state, "writing")
 
 
-def _thinking(exchanges: Iterable[Exchange]) -> Iterable[str]:
-    return (shown_model(exchange) for exchange in exchanges if exchange.writer and exchange.writer.has_thought)
+def _thinking(records: Iterable[RequestRecord]) -> Iterable[str]:
+    return (shown_model(record) for record in records if record.writer and record.writer.has_thought)

@@ -3,9 +3,9 @@
     POST /v1/messages        SERVER, by OpenTelemetry's conventions for HTTP
       chat vendor/model-1    CLIENT, a try; by the conventions for generative AI, and for HTTP
 
-All that is known of an answer is taken from its `Exchange` when it is over, with the times that are in it; an event of
-a stream costs nothing. Tokens and models of the answer are told of the call only: tools add them up over spans. No
-prompt, answer or token is in a span; of an error, what the log would have of it.
+What is known of an answer is taken from its record when it is over, with the times in it; an event of a stream costs
+nothing. Tokens and models of the answer are attributes of the call only, since tools add them up over spans. No span
+holds a prompt, an answer or a token; of an error it holds what the log has.
 
 Names are those of the package opentelemetry-semantic-conventions 0.66b2 (conventions 1.44.0), and `claude_gateway.*`
 for what these do not know. They are written out: that package says of most that they are deprecated, for the
@@ -33,12 +33,11 @@ from opentelemetry.trace.span import TraceState
 
 from gateway.anthropic.request import MessagesRequest
 from gateway.backend.endpoint import Endpoint
-from gateway.backend.trace_context import CallTrace, TraceContext, read_context
-from gateway.observability.logs.configuration import TRACE_ID
-from gateway.observability.metrics.recorder import kind_of
-from gateway.observability.tracing.protocols import RequestTrace
-from gateway.record.request_record import Exchange
-from gateway.translate.refusals.faults import BackendFault
+from gateway.backend.trace_context import TRACE, CallTrace, TraceContext, read_context
+from gateway.openai.chunk import answering_model
+from gateway.record.request_record import RequestRecord
+from gateway.record.trace_id import TRACE_ID
+from gateway.translate.refusals.faults import BackendFault, kind_of
 
 Value = str | int | float | bool | list[str]
 
@@ -71,19 +70,26 @@ class SpanTracer:
             "server.port": backend.chat.port or 0,
         }
 
-    def begin(self, request: web.Request, exchange: Exchange) -> RequestTrace | None:
+    def began(self, request: web.Request, record: RequestRecord) -> None:
         """A request for messages, or for their tokens, is part of its client's trace, or begins one."""
         resource = request.match_info.route.resource
         route = None if resource is None else _ROUTES.get(resource.canonical)
-        if route is None:
-            return None
+        if route is not None:
+            request[TRACE] = request[_SPAN] = self._begin(request, record, route)
+
+    def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
+        """The request is over. `status` is None if the client left before it was told any."""
+        if (span := request.get(_SPAN)) is not None:
+            span.end(record, status)
+
+    def _begin(self, request: web.Request, record: RequestRecord, route: str) -> "RequestSpan":
         clock = time.time_ns() - round(time.perf_counter() * 1e9)
         attributes: dict[str, Value] = {
             "http.request.method": request.method,
             "http.route": route,
             "url.path": request.path,
             "url.scheme": request.scheme,
-            "claude_gateway.request_id": exchange.request_id,
+            "claude_gateway.request_id": record.request_id,
         }
         if agent := request.headers.get("User-Agent"):
             attributes["user_agent.original"] = _cut(agent)
@@ -92,7 +98,7 @@ class SpanTracer:
             context=_remote(read_context(request.headers)),
             kind=SpanKind.SERVER,
             attributes=attributes,
-            start_time=clock + round(exchange.started * 1e9),
+            start_time=clock + round(record.started * 1e9),
         )
         return RequestSpan(self._tracer, span, clock, self._to_backend)
 
@@ -100,7 +106,7 @@ class SpanTracer:
 class RequestSpan:
     """One request. `clock` is what makes nanoseconds since 1970 of those of `time.perf_counter`."""
 
-    __slots__ = ("_calls", "_clock", "_log", "_span", "_to_backend", "_tracer", "_within")
+    __slots__ = ("_calls", "_clock", "_log", "_model", "_span", "_to_backend", "_tracer", "_within")
 
     def __init__(self, tracer: OtelTracer, span: Span, clock: int, to_backend: dict[str, Value]) -> None:
         self._tracer = tracer
@@ -109,6 +115,8 @@ class RequestSpan:
         self._to_backend = to_backend
         self._within = set_span_in_context(span, Context())
         self._calls: list[CallSpan] = []
+        # which the backend says that it is
+        self._model: str | None = None
         self._log = TRACE_ID.set(f"{span.get_span_context().trace_id:032x}")
 
     def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
@@ -140,35 +148,39 @@ class RequestSpan:
         self._calls.append(call)
         return call
 
-    def end(self, exchange: Exchange, status: int | None) -> None:
+    def answering(self, data: bytes) -> None:
+        """An answer begins with these bytes."""
+        self._model = answering_model(data)
+
+    def end(self, record: RequestRecord, status: int | None) -> None:
         """The request is over. `status` is None if the client left before it was told any."""
         TRACE_ID.reset(self._log)
         if self._span.is_recording():
-            self._tell_answer(exchange)
-            self._tell_request(exchange, status)
+            self._tell_answer(record)
+            self._tell_request(record, status)
         for call in self._calls:
             call.span.end(end_time=self._at(call.ended_at) if call.ended_at else None)
         self._span.end(end_time=self._now())
 
-    def _tell_answer(self, exchange: Exchange) -> None:
+    def _tell_answer(self, record: RequestRecord) -> None:
         """What became of the calls. An answer of which the client got anything is the last one's."""
         for call in self._calls:
             call.tell_outcome()
         if not self._calls:
             return
         span = self._calls[-1].span
-        first, whole = exchange.first_content, exchange.answered
-        if exchange.stream and (begun := first or whole) is not None:
+        first, whole = record.first_content, record.answered
+        if record.stream and (begun := first or whole) is not None:
             span.add_event("claude_gateway.first_token", timestamp=self._at(begun))
-        if exchange.response_model is not None:
-            span.set_attribute("gen_ai.response.model", _cut(exchange.response_model))
-        usage = exchange.usage
+        if self._model is not None:
+            span.set_attribute("gen_ai.response.model", _cut(self._model))
+        usage = record.usage
         if usage is None or whole is None:
             return
         span.add_event("claude_gateway.end", timestamp=self._at(whole))
         span.set_attributes(
             {
-                "gen_ai.response.finish_reasons": [exchange.stop_reason or ""],
+                "gen_ai.response.finish_reasons": [record.stop_reason or ""],
                 # the conventions count cached tokens in; Anthropic does not
                 "gen_ai.usage.input_tokens": usage.input_tokens
                 + usage.cache_read_input_tokens
@@ -178,24 +190,27 @@ class RequestSpan:
             }
         )
 
-    def _tell_request(self, exchange: Exchange, status: int | None) -> None:
+    def _tell_request(self, record: RequestRecord, status: int | None) -> None:
         span = self._span
         told: dict[str, Value | None] = {
             "http.response.status_code": status,
-            "claude_gateway.outcome": exchange.outcome,
-            "claude_gateway.request.model": _cut(exchange.model) if exchange.model else None,
+            "claude_gateway.outcome": record.outcome,
+            "claude_gateway.request.model": _cut(record.model) if record.model else None,
         }
         span.set_attributes({name: value for name, value in told.items() if value is not None})
         # a stream that breaks off has had its 200; a client's own fault is no error of a server
-        if status is not None and (status >= 500 or (status == 200 and exchange.outcome != "ok")):
-            span.set_attribute("error.type", exchange.error_type or str(status))
-            span.set_status(Status(StatusCode.ERROR, _cut(exchange.error or "")))
+        if status is not None and (status >= 500 or (status == 200 and record.outcome != "ok")):
+            span.set_attribute("error.type", record.error_type or str(status))
+            span.set_status(Status(StatusCode.ERROR, _cut(record.error or "")))
 
     def _now(self) -> int:
         return self._at(time.perf_counter())
 
     def _at(self, seconds: float) -> int:
         return self._clock + round(seconds * 1e9)
+
+
+_SPAN: Final = web.RequestKey("span", RequestSpan)
 
 
 class CallSpan:

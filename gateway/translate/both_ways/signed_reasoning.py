@@ -14,6 +14,9 @@ from msgspec import Struct
 
 from gateway.anthropic.request import Block
 
+# Clients send the signature of a thinking block back byte for byte and do not check it. Ours says which thinking is a
+# backend's and never was Anthropic's.
+SIGNATURE: Final = "claude-gateway"
 _MARK: Final = "claude-gateway:"
 # what of an item comes in pieces in a stream; of its other fields the last value that is not null counts
 _IN_PIECES: Final = frozenset({"text", "summary", "data"})
@@ -21,14 +24,14 @@ _IN_PIECES: Final = frozenset({"text", "summary", "data"})
 _OPAQUE: Final = ("data", "signature")
 
 
-class Opaque(Struct, omit_defaults=True):
+class SignedReasoning(Struct, omit_defaults=True):
     """What one turn of the assistant carries: reasoning, and what came with tool calls, by the client's id of each."""
 
     reasoning_details: list[dict[str, Any]] = []
     extra_content: dict[str, dict[str, Any]] = {}
 
 
-_decode = msgspec.json.Decoder(Opaque).decode
+_decode = msgspec.json.Decoder(SignedReasoning).decode
 
 
 class ReasoningDetails:
@@ -56,18 +59,18 @@ class ReasoningDetails:
         items = list(self._items.values())
         self._items = {}
         if any(item.get(name) for item in items for name in _OPAQUE):
-            return _pack(Opaque(reasoning_details=items))
+            return _pack(SignedReasoning(reasoning_details=items))
         return None
 
 
 def pack_extra_content(call_id: str, extra_content: dict[str, Any]) -> str:
     """The data of a block for what came with the tool call that has this id for the client."""
-    return _pack(Opaque(extra_content={call_id: extra_content}))
+    return _pack(SignedReasoning(extra_content={call_id: extra_content}))
 
 
-def unpack(blocks: Sequence[Block]) -> Opaque:
+def unpack(blocks: Sequence[Block]) -> SignedReasoning:
     """All that the blocks of a turn carry. What is not ours, or was changed, counts for nothing."""
-    found = Opaque()
+    found = SignedReasoning()
     for block in blocks:
         if block.type == "redacted_thinking" and isinstance(block.data, str) and block.data.startswith(_MARK):
             try:
@@ -79,8 +82,8 @@ def unpack(blocks: Sequence[Block]) -> Opaque:
     return found
 
 
-def _pack(opaque: Opaque) -> str:
-    return _MARK + msgspec.json.encode(opaque).decode()
+def _pack(signed: SignedReasoning) -> str:
+    return _MARK + msgspec.json.encode(signed).decode()
 
 
 def _extend(item: dict[str, Any], piece: dict[str, Any]) -> None:

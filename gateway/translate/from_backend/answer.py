@@ -9,7 +9,7 @@ from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish
 from gateway.openai.chunk import Chunk, MalformedChunk, decode_chunk
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
-from gateway.translate.from_backend.delta_copier import Shortcut
+from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
 from gateway.translate.refusals.faults import BackendFault, fault_in_answer, malformed
 
@@ -30,7 +30,7 @@ class StreamTranslator:
     has no content yet may go on from an answer that failed.
     """
 
-    __slots__ = ("_between", "_decoder", "_done", "_reducer", "shortcut", "writer")
+    __slots__ = ("_between", "_decoder", "_done", "_reducer", "copier", "writer")
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class StreamTranslator:
         *,
         names: Mapping[str, str] | None = None,
         stop_sequences: Sequence[str] = (),
-        shortcut: bool = True,
+        copier: bool = True,
     ) -> None:
-        """Without the shortcut every event goes the long way; what comes out is the same."""
+        """Without the copier every event goes the long way; what comes out is the same."""
         self.writer = writer or StreamWriter()
         self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
-        self.shortcut = Shortcut(self._reducer, self.writer, used=shortcut)
+        self.copier = DeltaCopier(self._reducer, self.writer, used=copier)
         self._decoder = SSEDecoder()
         self._between = False  # what came so far ended with an event's end
         self._done = False
@@ -66,7 +66,7 @@ class StreamTranslator:
         if self._done:
             return
         try:
-            if self.shortcut.curious:
+            if self.copier.curious:
                 self._feed_parts(data)
             else:
                 self._feed_long_way(data)
@@ -74,16 +74,16 @@ class StreamTranslator:
             raise _malformed(error) from None
 
     def _feed_parts(self, data: bytes) -> None:
-        """Runs of known events by the shortcut, what is between them the long way."""
-        if self.shortcut.new and len(data) < _MANY_BYTES:
+        """Runs of known events by the copier, what is between them the long way."""
+        if self.copier.new and len(data) < _MANY_BYTES:
             self._feed_long_way(data, alone=True)
             return
         start, length, tries = 0, len(data), _MOST_TRIES
         while start < length and not self._done:
             end = start
             if self._between:
-                end = self.shortcut.copy(data, start, at_once=tries > 0)
-                tries -= self.shortcut.pattern is not None
+                end = self.copier.copy(data, start, at_once=tries > 0)
+                tries -= self.copier.pattern is not None
             if end == start:
                 # the rest of an event that has begun, or the next one
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)
@@ -92,12 +92,12 @@ class StreamTranslator:
             start = end
 
     def _feed_long_way(self, data: bytes, *, alone: bool = False) -> None:
-        self.shortcut.settle()
+        self.copier.settle()
         was_between = self._between
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         self._between = self._decoder.idle
-        if was_between and self._between and not self._done and self.shortcut.curious:
-            self.shortcut.learn(data, alone=alone)
+        if was_between and self._between and not self._done and self.copier.curious:
+            self.copier.learn(data, alone=alone)
 
     def feed_json(self, body: bytes) -> None:
         """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""
@@ -105,7 +105,7 @@ class StreamTranslator:
 
     def end(self, *, estimated_input: int) -> Finish:
         """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
-        self.shortcut.settle()
+        self.copier.settle()
         # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())

@@ -60,7 +60,7 @@ class Pattern(NamedTuple):
     tail: bytes
 
 
-class Shortcut:
+class DeltaCopier:
     """Copies what it knows; the rest is for the long way, from which it learns.
 
     A lane (`relay/fast_path.py`) may copy events itself while `in_run` holds. It tells so by `note`, or by adding to

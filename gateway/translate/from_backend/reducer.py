@@ -9,12 +9,11 @@ from typing import Any, Final, Literal
 
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
-from gateway.translate.both_ways.signed_reasoning import ReasoningDetails
+from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails
 from gateway.translate.from_backend.think_tags import ThinkTags
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
 from gateway.translate.refusals.faults import BackendFault, cut_short
-from gateway.translate.to_backend.thinking import SIGNATURE
 
 # finish reasons seen in the wild (peers.md, section 4.1); any other is a normal end
 _STOP_REASONS: Final[Mapping[str, StopReason]] = {

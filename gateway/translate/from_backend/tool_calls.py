@@ -22,7 +22,7 @@ from gateway.anthropic.message import tool_input
 from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.both_ways.signed_reasoning import pack_extra_content
-from gateway.translate.to_backend.tools import client_id
+from gateway.translate.both_ways.tool_names import client_id
 
 # an argument piece that may be a placeholder for the real ones, or all there is
 _EMPTY_OBJECT = "{}"

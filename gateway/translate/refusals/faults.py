@@ -129,6 +129,18 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
     return int(-(-seconds // 1)) if 0 <= seconds < 1e9 else None
 
 
+def kind_of(fault: Exception) -> str:
+    """A word for a failed call, for metrics and traces; a 502 is an answer that breaks off or makes no sense."""
+    if not isinstance(fault, ApiError):
+        return "server_error"
+    if isinstance(fault, BackendFault) and not fault.taken:
+        return "unreachable"
+    if fault.status == 502:
+        return "bad_answer" if fault.should_retry else "misconfigured"
+    kind = fault.type.removesuffix("_error")
+    return "server_error" if kind == "api" else kind
+
+
 def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     """The status that the client gets, by the backend's status and words."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):

@@ -8,16 +8,24 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from msgspec import Struct
+
 from gateway.anthropic.request import Block, MessagesRequest, Source
-from gateway.documents.pdf import UnreadablePDF
 from gateway.openai.request import ImagePart, Part, Text, TextPart
 
 PDF: Final = "application/pdf"
 _BLIND_NOTE: Final = "[image left out: this model does not take images]"
 _ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
 
-# by their base64 data, the texts of PDF documents, or why one has none; read before translation, for it takes long
-Documents = Mapping[str, str | UnreadablePDF]
+
+class Unreadable(Struct, frozen=True):
+    """A document without a text, and why: a clause that goes on after "the PDF cannot be read:"."""
+
+    reason: str
+
+
+# by their base64 data, the texts of PDF documents; read before translation, for it takes long
+Documents = Mapping[str, str | Unreadable]
 
 
 def text_part(text: Text) -> TextPart:
@@ -118,7 +126,8 @@ def _why(source: Source | str | None, documents: Documents) -> str:
     if source.data is None:
         return "its source is empty"
     if source.media_type == PDF:
-        return f"the PDF cannot be read: {documents.get(source.data, 'it is not at hand')}"
+        found = documents.get(source.data)
+        return f"the PDF cannot be read: {found.reason if isinstance(found, Unreadable) else 'it is not at hand'}"
     return f"{source.media_type or 'its type'} cannot be read as text"
 
 

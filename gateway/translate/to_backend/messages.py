@@ -22,11 +22,11 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Block, Message
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, FunctionCall, Part, Text, TextPart, ToolCallParam, plain
-from gateway.translate.both_ways.signed_reasoning import Opaque, unpack
+from gateway.translate.both_ways.signed_reasoning import SignedReasoning, unpack
+from gateway.translate.both_ways.tool_names import backend_id, backend_name
 from gateway.translate.to_backend import media
 from gateway.translate.to_backend.system import inline_system_text
 from gateway.translate.to_backend.thinking import replayed_thinking
-from gateway.translate.to_backend.tools import backend_id, backend_name
 
 _NO_RESULT: Final = "[no result: the call was interrupted]"
 _EMPTY_RESULT: Final = "[empty result]"
@@ -122,11 +122,11 @@ class _Conversation:
             # not by `plain` alone: a conversation has hundreds of these, and hardly one is still unread
             turn.texts.append(content if isinstance(content, str) else plain(content))
             return
-        opaque = unpack(content)
-        turn.reasoning_details += opaque.reasoning_details
+        signed = unpack(content)
+        turn.reasoning_details += signed.reasoning_details
         for block in content:
             if block.type == "tool_use":
-                self._call(block, opaque)
+                self._call(block, signed)
             elif block.type not in ("thinking", "redacted_thinking"):
                 turn.texts.append(self._text(block))
         turn.thinking.append(replayed_thinking(content))
@@ -174,7 +174,7 @@ class _Conversation:
         if self._profile.missing_signature is not None:
             first.setdefault("extra_content", {"google": {"thought_signature": self._profile.missing_signature}})
 
-    def _call(self, block: Block, opaque: Opaque) -> None:
+    def _call(self, block: Block, signed: SignedReasoning) -> None:
         if not block.id or not block.name:
             raise _BadBlock("a tool_use block needs `id` and `name`")
         call_id = backend_id(block.id)
@@ -183,8 +183,8 @@ class _Conversation:
             call_id = f"{call_id}-{len(self._turn.calls)}"
         function: FunctionCall = {"name": backend_name(block.name), "arguments": _arguments(block)}
         call = _Call({"id": call_id, "type": "function", "function": function})
-        if block.id in opaque.extra_content and "extra_content" in self._profile.wants_back:
-            call.param["extra_content"] = opaque.extra_content[block.id]
+        if block.id in signed.extra_content and "extra_content" in self._profile.wants_back:
+            call.param["extra_content"] = signed.extra_content[block.id]
         self._turn.calls.append(call)
         self._turn.waiting.setdefault(block.id, deque()).append(call)
         self._names[block.id] = function["name"]

@@ -17,34 +17,34 @@ from gateway.translate.to_backend.tools import left_out_note, translate_tools
 _MOST_WAYS: Final = 8
 
 
-class Offer(NamedTuple):
+class OfferedTools(NamedTuple):
     """`notes` are for the system prompt. Nothing of it may be changed."""
 
     specs: Sequence[ToolSpec]
     notes: Sequence[str]
 
 
-_NOTHING: Final = Offer((), ())
+_NOTHING: Final = OfferedTools((), ())
 
 
-def offer_tools(tools: Sequence[Tool] | None, choice: ToolChoice | None, profile: Profile) -> Offer:
+def offer_tools(tools: Sequence[Tool] | None, choice: ToolChoice | None, profile: Profile) -> OfferedTools:
     """The tools that the backend takes. Raises InvalidRequest for a tool without a name."""
     if not tools:
         return _NOTHING
     if not isinstance(tools, SharedTools) or (choice is not None and choice.name):
         return _offer(tools, choice, profile)
     way = (profile.max_tools, profile.max_description, profile.schema_drops)
-    offer: Offer | None = tools.made.get(way)
-    if offer is None:
+    offered: OfferedTools | None = tools.made.get(way)
+    if offered is None:
         if len(tools.made) >= _MOST_WAYS:
             tools.made.clear()
         specs, notes = _offer(tools, choice, profile)
-        offer = tools.made[way] = Offer(EncodedTools(specs), notes)
-    return offer
+        offered = tools.made[way] = OfferedTools(EncodedTools(specs), notes)
+    return offered
 
 
-def _offer(tools: Sequence[Tool], choice: ToolChoice | None, profile: Profile) -> Offer:
+def _offer(tools: Sequence[Tool], choice: ToolChoice | None, profile: Profile) -> OfferedTools:
     translated, left_out = translate_tools(tools)
     specs, too_many, notes = fit_tools(translated, choice, profile)
     missing = left_out + too_many
-    return Offer(specs, [left_out_note(missing), *notes] if missing else notes)
+    return OfferedTools(specs, [left_out_note(missing), *notes] if missing else notes)

@@ -7,12 +7,13 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Format, MessagesRequest
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, ChatRequest, ToolSpec
+from gateway.translate.both_ways.tool_names import fit_ids
 from gateway.translate.to_backend.media import Documents
 from gateway.translate.to_backend.messages import translate_messages
 from gateway.translate.to_backend.offered_tools import offer_tools
 from gateway.translate.to_backend.system import system_text
 from gateway.translate.to_backend.thinking import missing_thinking, thinking_fields
-from gateway.translate.to_backend.tools import fit_ids, translate_choice
+from gateway.translate.to_backend.tools import translate_choice
 
 
 def translate_request(

@@ -6,10 +6,6 @@ from typing import Any, Final
 from gateway.anthropic.request import Block, MessagesRequest
 from gateway.openai.profile import Profile
 
-# Clients send a signature back byte for byte and do not check it (research/claude-code.md, section 4.1). Ours says
-# which thinking is a backend's and never was Anthropic's.
-SIGNATURE: Final = "claude-gateway"
-
 _EFFORT_ORDER: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 # token budgets as efforts, for backends that know only these
 _BUDGET_EFFORTS: Final = ((2048, "low"), (8192, "medium"))

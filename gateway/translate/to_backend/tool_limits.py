@@ -12,7 +12,7 @@ from msgspec import Raw
 from gateway.anthropic.request import ToolChoice
 from gateway.openai.profile import Profile
 from gateway.openai.request import ToolSpec
-from gateway.translate.to_backend.tools import backend_name
+from gateway.translate.both_ways.tool_names import backend_name
 
 # of a JSON schema: what holds schemas under names that are the user's own
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})

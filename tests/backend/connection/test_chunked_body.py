@@ -1,4 +1,4 @@
-"""Chunks in, content out, however the bytes are cut; what is not plain goes back."""
+"""ChunkedBody in, content out, however the bytes are cut; what is not plain goes back."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.backend.connection.chunked_body import Chunks
+from gateway.backend.connection.chunked_body import ChunkedBody
 
 END = b"0\r\n\r\n"
 
 
 @dataclass
 class Connection:
-    """What `Chunks` does to its transport, and what it gives back."""
+    """What `ChunkedBody` does to its transport, and what it gives back."""
 
     done: list[str] = field(default_factory=list)
     back: list[bytes] = field(default_factory=list)
@@ -34,15 +34,15 @@ class Connection:
         return self.closing
 
 
-def chunks_on(connection: Connection) -> Chunks:
-    return Chunks(connection, connection.back.append)  # type: ignore[arg-type]
+def chunks_on(connection: Connection) -> ChunkedBody:
+    return ChunkedBody(connection, connection.back.append)  # type: ignore[arg-type]
 
 
 def chunked(*contents: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(content), content) for content in contents)
 
 
-async def read_all(chunks: Chunks) -> bytes:
+async def read_all(chunks: ChunkedBody) -> bytes:
     pieces = []
     while data := await chunks.read():
         pieces.append(data)

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from gateway.backend.connection.post import FAILURES, Attempt, Post, Response
-from gateway.backend.connection.read_timeouts import SilenceWatch
+from gateway.backend.connection.read_timeouts import ReadTimeouts
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 MIB = 1024 * 1024
@@ -26,7 +26,7 @@ async def posting(
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     connector = aiohttp.TCPConnector(limit=limit)
-    watch = SilenceWatch(5.0, shortest=min(answer, 5.0))
+    watch = ReadTimeouts(5.0, shortest=min(answer, 5.0))
     async with aiohttp.ClientSession(connector=connector) as session:
         url = URL(f"http://127.0.0.1:{port}{path}")
         yield Post(session, url, watch, connect=0.1, send=send, answer=answer), connector

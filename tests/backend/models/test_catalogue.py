@@ -9,9 +9,9 @@ from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.endpoint import parse_endpoint
 from gateway.backend.models.catalogue import Catalogue
 from gateway.backend.models.model_map import parse_model_map
-from gateway.backend.models.profiles import PROFILES
 from gateway.backend.policy.breaker import Breaker
 from gateway.backend.policy.retry import RetryPolicy
+from gateway.backend.profiles import PROFILES
 from gateway.translate.refusals.faults import BackendFault
 from tests.conftest import ScriptedBackend
 

@@ -106,7 +106,7 @@ async def test_a_lost_gateway_is_waited_for_and_found_again(
     port = str(gateway.port)
     async with watch(HOST_PORT=port) as process:
         await line(process, "watching")
-        await gateway.serving.server.close()
+        await gateway.server.close()
         await line(process, "connection lost, trying again")
         runner = web.AppRunner(gateway_again(scripted), handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -167,7 +167,7 @@ async def test_on_a_terminal_it_is_live(scripted: ScriptedBackend, start_gateway
                 rest.set()
                 await answer.read()
             await screen.shows("done")
-            await gateway.serving.server.close()
+            await gateway.server.close()
             await screen.shows("connection lost, trying again")
             process.send_signal(signal.SIGINT)
             code, _, err = await said(process)

@@ -292,7 +292,7 @@ async def test_it_ends_with_the_gateway_and_shows_how_that_ends(
     gateway = await start_gateway(scripted.url, shutdown_grace_secs="0")
     async with gateway.get("/events") as response:
         await Reader(response).next()
-        await gateway.serving.server.close()
+        await gateway.server.close()
         rest = await response.content.read()
 
     assert rest == b"" or rest.endswith(b"\n\n")

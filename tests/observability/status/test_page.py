@@ -80,5 +80,5 @@ async def test_a_page_that_has_not_changed_need_not_come_again(
 def test_the_connect_card_names_what_setup_writes() -> None:
     choice = Choice(url="http://x", token="y", model="m", context=32_768)
     written = json.loads(edit("", choice)[0])["env"]
-    script = resources.files("gateway").joinpath("web/static/connect.js").read_text()
+    script = resources.files("gateway").joinpath("observability/status/static/connect.js").read_text()
     assert [name for name in written if name not in script] == []

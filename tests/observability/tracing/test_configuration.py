@@ -16,8 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.observability.tracing.configuration import Tracing, load_tracing
-from gateway.settings import SettingsError
+from gateway.observability.tracing.configuration import Tracing, TracingError, load_tracing
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, stream
 from tests.observability.tracing.collector import collecting
 
@@ -84,7 +83,7 @@ def test_the_standard_variables_turn_traces_on_and_off(environment: dict[str, st
     ],
 )
 def test_what_cannot_be_done_is_said(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(TracingError) as caught:
         load_tracing(environment)
 
     assert str(caught.value) == message
@@ -256,7 +255,7 @@ sys.exit(main([]))
         code = await asyncio.wait_for(gateway.process.wait(), 10)
 
     assert code == 2
-    assert gateway.observability.logs.configuration.read_text() == (
+    assert gateway.log.read_text() == (
         f"claude-gateway: {ENDPOINT} is set, but what traces need is not installed: "
         "pip install 'claude-gateway[otel]', or set OTEL_TRACES_EXPORTER=none\n"
     )
@@ -267,7 +266,7 @@ async def test_what_the_sdk_does_not_take_is_told_in_one_line(start: Start) -> N
         code = await asyncio.wait_for(gateway.process.wait(), 10)
 
     assert code == 2
-    assert gateway.observability.logs.configuration.read_text() == (
+    assert gateway.log.read_text() == (
         "claude-gateway: OpenTelemetry's variables (OTEL_…) cannot be used: max_queue_size must be a positive integer.\n"
     )
 

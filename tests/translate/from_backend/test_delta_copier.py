@@ -1,4 +1,4 @@
-"""The shortcut writes what the long way writes, byte for byte, whatever comes and however it is cut."""
+"""The copier writes what the long way writes, byte for byte, whatever comes and however it is cut."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.anthropic.stream import StreamWriter
 from gateway.openai.chunk import decode_chunk
 from gateway.translate.from_backend.answer import StreamTranslator
-from gateway.translate.from_backend.delta_copier import Shortcut
+from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
 from gateway.translate.refusals.faults import BackendFault
 from tests.translate.conftest import ESTIMATED_INPUT
@@ -31,9 +31,9 @@ def arguments(text: Any, index: Any = 0, **call: Any) -> Json:
     return chunk(tool_calls=[{"index": index, **call, "function": function}])
 
 
-def written(reads: list[bytes], *, shortcut: bool) -> tuple[list[bytes], str]:
+def written(reads: list[bytes], *, copier: bool) -> tuple[list[bytes], str]:
     """What went out for each read, and how it ended."""
-    translator = StreamTranslator(stop_sequences=("STOP",), shortcut=shortcut)
+    translator = StreamTranslator(stop_sequences=("STOP",), copier=copier)
     translator.writer.message_start("msg_1", "m", ESTIMATED_INPUT)
     out, ended = [], ""
     try:
@@ -48,8 +48,8 @@ def written(reads: list[bytes], *, shortcut: bool) -> tuple[list[bytes], str]:
 
 
 def agree(reads: list[bytes]) -> tuple[list[bytes], str]:
-    short = written(reads, shortcut=True)
-    assert short == written(reads, shortcut=False)
+    short = written(reads, copier=True)
+    assert short == written(reads, copier=False)
     return short
 
 
@@ -255,16 +255,16 @@ def test_what_has_been_learnt_is_copied() -> None:
     writer.message_start("msg_1", "m", 1)
     reducer.chunk(decode_chunk(json.dumps(chunk(content="Hel")).encode()))
     writer.take()
-    shortcut = Shortcut(reducer, writer)
+    copier = DeltaCopier(reducer, writer)
     lo, quoted, foreign = (line(chunk(content=text)) for text in ("lo", '"wow"', "é"))
     run = lo + quoted + foreign + line(chunk("stop"))
 
-    assert shortcut.copy(lo, 0) == 0
+    assert copier.copy(lo, 0) == 0
     for _ in range(4):
-        shortcut.learn(line(chunk(content="Hel")), alone=False)
+        copier.learn(line(chunk(content="Hel")), alone=False)
 
-    assert shortcut.copy(lo, 0) == len(lo)
-    assert shortcut.copy(run, 0) == len(lo + quoted + foreign)
+    assert copier.copy(lo, 0) == len(lo)
+    assert copier.copy(run, 0) == len(lo + quoted + foreign)
     head = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
     deltas = [b'"lo"', b'"lo"', rb'"\"wow\""', '"é"'.encode()]
     assert writer.take() == b"".join(head + delta + b"}}\n\n" for delta in deltas)
@@ -275,20 +275,20 @@ def test_how_many_events_it_takes_to_learn(*, alone: bool, looks: int) -> None:
     reducer = Reducer(writer := StreamWriter())
     writer.message_start("msg_1", "m", 1)
     reducer.chunk(decode_chunk(json.dumps(chunk(content="Hel")).encode()))
-    shortcut = Shortcut(reducer, writer)
+    copier = DeltaCopier(reducer, writer)
     lo = line(chunk(content="lo"))
     seen = 0
-    while not shortcut.copy(lo, 0):
-        shortcut.learn(lo, alone=alone)
+    while not copier.copy(lo, 0):
+        copier.learn(lo, alone=alone)
         seen += 1
     assert seen == looks
 
 
 def test_a_backend_whose_events_are_never_alike_is_not_looked_at_for_ever() -> None:
     reducer = Reducer(writer := StreamWriter())
-    shortcut = Shortcut(reducer, writer)
+    copier = DeltaCopier(reducer, writer)
     looks = 0
-    while shortcut.curious:
-        shortcut.learn(line(chunk(content="a", role="assistant") | {"usage": {"prompt_tokens": 1}}), alone=True)
+    while copier.curious:
+        copier.learn(line(chunk(content="a", role="assistant") | {"usage": {"prompt_tokens": 1}}), alone=True)
         looks += 1
     assert looks == 32

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.request import Block, MessagesRequest
-from gateway.documents.pdf import UnreadablePDF
 from gateway.translate.to_backend.media import (
+    Unreadable,
     compaction_text,
     document_text,
     image_part,
@@ -24,7 +24,7 @@ Json = dict[str, Any]
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
 TEXTS = {
     "JVBERi0=": "[page 1]\nHello",
-    "bm8=": UnreadablePDF("it holds no text that can be read, only pictures"),
+    "bm8=": Unreadable("it holds no text that can be read, only pictures"),
 }
 ELSEWHERE = "files kept on Anthropic's servers cannot be read here"
 

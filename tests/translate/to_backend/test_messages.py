@@ -681,7 +681,7 @@ def test_missing_thinking_is_filled_in_where_the_backend_demands_it() -> None:  
 # what a backend gave to be sent back unread
 
 
-def opaque(**fields: Any) -> Json:
+def signed(**fields: Any) -> Json:
     return {"type": "redacted_thinking", "data": f"claude-gateway:{json.dumps(fields)}"}
 
 
@@ -691,7 +691,7 @@ DETAILS = [{"type": "reasoning.encrypted", "id": "rs_1", "data": "gAAA", "format
 
 @pytest.mark.parametrize("late", [False, True], ids=["before its call", "behind it"])
 def test_what_came_with_a_call_goes_back_with_it(late: bool) -> None:
-    signature = opaque(extra_content={"b": SIGNED})
+    signature = signed(extra_content={"b": SIGNED})
     calls = [call("a"), call("b"), signature] if late else [call("a"), signature, call("b")]
     chat = translated(user("Q"), assistant(*calls), user(result("a"), result("b")))
     assert chat == [
@@ -704,13 +704,13 @@ def test_what_came_with_a_call_goes_back_with_it(late: bool) -> None:
 
 def test_reasoning_details_go_back_in_place_of_the_thinking() -> None:
     thinking = {"type": "thinking", "thinking": "Hm.", "signature": "claude-gateway"}
-    blocks = [thinking, opaque(reasoning_details=DETAILS[:1]), "A", opaque(reasoning_details=[{"signature": "s"}])]
+    blocks = [thinking, signed(reasoning_details=DETAILS[:1]), "A", signed(reasoning_details=[{"signature": "s"}])]
     chat = translated(user("Q"), assistant(*blocks), user("R"), reasoning_field="reasoning")
     assert chat[1] == answered("A", reasoning_details=[*DETAILS, {"signature": "s"}])
 
 
 def test_what_another_backend_gave_stays_here() -> None:
-    blocks = [opaque(reasoning_details=DETAILS, extra_content={"a": SIGNED}), "A", call("a")]
+    blocks = [signed(reasoning_details=DETAILS, extra_content={"a": SIGNED}), "A", call("a")]
     chat = translated(user("Q"), assistant(*blocks), user(result("a")), wants_back=frozenset())
     assert chat[1] == answered("A", function("a"))
 
@@ -740,7 +740,7 @@ def test_the_first_call_of_a_turn_is_signed_for_a_backend_that_checks() -> None:
         user("Q"),
         assistant(call("a"), call("b")),
         user(result("a"), result("b")),
-        assistant(opaque(extra_content={"c": SIGNED}), call("c")),
+        assistant(signed(extra_content={"c": SIGNED}), call("c")),
         user(result("c")),
     ]
     chat = translated(*turns, missing_signature="skip_thought_signature_validator")

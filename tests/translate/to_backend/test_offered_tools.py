@@ -10,12 +10,12 @@ from msgspec import structs
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.known_tools import KnownTools
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import GENERIC, Profile
 from gateway.openai.request import ChatRequest, as_sent
 from gateway.tokens.count import TokenCounter
+from gateway.translate.both_ways.tool_names import client_names
 from gateway.translate.to_backend.request import translate_request
-from gateway.translate.to_backend.tools import client_names
 
 TIGHT = Profile(name="tight", max_tools=3, max_description=20, schema_drops=frozenset({"$schema"}))
 LONG = "mcp__" + "x" * 100

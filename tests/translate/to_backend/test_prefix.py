@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.anthropic.decode import decode_request
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.translate.to_backend.request import translate_request
 from tests.translate.to_backend.test_recorded_requests import RECORDED, check_conversation
 
@@ -204,7 +204,7 @@ SCRIPT = """
 import hashlib, json, sys
 import msgspec
 from gateway.anthropic.decode import decode_request
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.translate.to_backend.request import translate_request
 request = decode_request(sys.stdin.buffer.read())
 for profile in PROFILES.values():

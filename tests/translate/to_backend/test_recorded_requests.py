@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from gateway.anthropic.decode import decode_request
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.documents.pdf import pdf_text
 from gateway.translate.to_backend.media import pdf_sources
 from gateway.translate.to_backend.request import translate_request

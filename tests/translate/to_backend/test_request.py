@@ -9,7 +9,7 @@ from msgspec import structs
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import GENERIC, Profile
 from gateway.translate.to_backend.request import translate_request
 

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.request import Block, MessagesRequest
-from gateway.backend.models.profiles import PROFILES
+from gateway.backend.profiles import PROFILES
 from gateway.translate.to_backend.thinking import missing_thinking, replayed_thinking, thinking_fields, thinking_wanted
 
 Json = dict[str, Any]

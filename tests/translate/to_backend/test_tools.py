@@ -1,4 +1,4 @@
-"""Tools on offer, the forced choice, and names and ids in both directions."""
+"""Tools on offered, the forced choice, and names and ids in both directions."""
 
 import json
 import re
@@ -14,16 +14,8 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Tool, ToolChoice
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage
-from gateway.translate.to_backend.tools import (
-    backend_id,
-    backend_name,
-    client_id,
-    client_names,
-    fit_ids,
-    left_out_note,
-    translate_choice,
-    translate_tools,
-)
+from gateway.translate.both_ways.tool_names import backend_id, backend_name, client_id, client_names, fit_ids
+from gateway.translate.to_backend.tools import left_out_note, translate_choice, translate_tools
 
 SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 EMPTY = {"type": "object", "properties": {}}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.backend.models.profiles import PROFILES, profile_for_host, profile_for_owner
+from gateway.backend.profiles import PROFILES, profile_for_host, profile_for_owner
 from gateway.openai.profile import GENERIC
 
 

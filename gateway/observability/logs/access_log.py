@@ -1,0 +1,60 @@
+"""One log line for each finished request. No token, no prompt, no answer."""
+
+import logging
+import time
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from gateway.record.request_record import RequestRecord
+
+# asked for every few seconds, and never what somebody looks for
+_QUIET: Final = ("/health", "/ready", "/api/event_logging/")
+# of a model's name: what a client sends may be as long as its request
+_NAME_CHARACTERS: Final = 200
+
+log = structlog.get_logger("gateway.access")
+
+
+def log_request(request: web.Request, record: RequestRecord, status: int | None) -> None:
+    """Write the line. `status` is None if the client left before it was told any."""
+    level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
+    logger = log.bind()
+    if logger.is_enabled_for(level):
+        logger.log(level, "request", **_fields(request, record, status))
+
+
+def _fields(request: web.Request, record: RequestRecord, status: int | None) -> dict[str, Any]:
+    """What is known of the request. Fields that few lines have are added only where they say something."""
+    usage, first, renamed = record.usage, record.first_event, record.backend_model
+    fields = {
+        "request_id": record.request_id,
+        "method": request.method,
+        "path": request.path,
+        "status": status,
+        "outcome": record.outcome,
+        "model": _cut(record.model),
+        "stream": record.stream,
+        "stop_reason": record.stop_reason,
+        "input_tokens": usage.input_tokens if usage else None,
+        "cached_tokens": usage.cache_read_input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "first_event_ms": None if first is None else round((first - record.started) * 1000, 1),
+        "duration_ms": round((time.perf_counter() - record.started) * 1000, 1),
+        "bytes_in": request.content_length,
+        "bytes_out": record.sent or None,
+    }
+    if renamed != record.model:
+        fields["backend_model"] = _cut(renamed)
+    if record.client is not None:
+        fields["client"] = record.client
+    if record.retries:
+        fields["retries"] = record.retries
+    if record.error is not None:
+        fields["error"] = record.error
+    return {name: value for name, value in fields.items() if value is not None} if None in fields.values() else fields
+
+
+def _cut(name: str | None) -> str | None:
+    return name if name is None or len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"

@@ -1,0 +1,40 @@
+"""What a client is told when its request fails, and what the record keeps of it."""
+
+import asyncio
+
+import structlog
+
+from gateway.anthropic.errors import ApiError
+from gateway.record.request_record import RequestRecord
+from gateway.translate.refusals.faults import BackendFault
+
+log = structlog.get_logger(__name__)
+
+
+def as_api_error(record: RequestRecord, error: BaseException) -> ApiError:
+    """The error that the client sees. Logs those that are the gateway's own fault.
+
+    Raises a cancellation again, unless the gateway itself ends the answer: only then is the client still there.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if not record.cut:
+            raise error
+        return ApiError(529, "this gateway is being shut down, and another will take over; try again", retry_after=1)
+    if isinstance(error, ApiError):
+        return error
+    log.error("internal error", request_id=record.request_id, exc_info=error)
+    return ApiError(
+        500,
+        f"the gateway itself failed on this request: try again; its log has the details under {record.request_id}",
+    )
+
+
+def note_failure(record: RequestRecord, error: ApiError) -> None:
+    """Note an error for the log line. A backend's words may repeat the prompt: they are logged at debug only."""
+    record.outcome = "backend_fault" if isinstance(error, BackendFault) else "refused"
+    record.error_type = error.type
+    if isinstance(error, BackendFault) and error.quotes:
+        record.error = f"{error.type} from the backend"
+        log.debug("backend's words", request_id=record.request_id, message=error.message)
+    else:
+        record.error = error.message

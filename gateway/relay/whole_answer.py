@@ -1,0 +1,34 @@
+"""A whole answer, as one JSON message."""
+
+from aiohttp import web
+
+from gateway.anthropic.ids import new_message_id
+from gateway.record.request_record import RECORD
+from gateway.translate.both_ways.tool_names import client_names
+from gateway.translate.from_backend.answer import translate_message
+from gateway.turn.ask import ask
+from gateway.turn.backend_request import BackendRequest
+from gateway.turn.context import TurnContext
+from gateway.turn.token_estimate import TokenEstimate
+
+
+async def whole_answer(
+    request: web.Request, asked: BackendRequest, estimate: TokenEstimate, context: TurnContext
+) -> web.Response:
+    """Ask, and translate the answer once all of it has come. Raises BackendFault."""
+    record = request[RECORD]
+    asked, call = await ask(asked, estimate, context, record)
+    async with call:
+        answer = await call.read_all()
+        source = asked.source
+        source.trace.answering(answer)
+        body, finish = translate_message(
+            answer,
+            message_id=new_message_id(),
+            model=source.request.model,
+            estimated_input=await estimate.counted(),
+            names=client_names(source.request.tools),
+            stop_sequences=source.request.stop_sequences or (),
+        )
+    record.finished(finish)
+    return web.Response(body=body, content_type="application/json")

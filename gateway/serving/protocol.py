@@ -1,0 +1,131 @@
+"""The HTTP connection of a client: aiohttp's server protocol, with our own errors and our own way to end."""
+
+import asyncio
+from typing import Final, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from gateway.anthropic.errors import ApiError
+from gateway.anthropic.ids import new_request_id
+
+# clients keep connections between the turns of a conversation
+_KEEPALIVE_SECONDS: Final = 75.0
+# how long a client that speaks no HTTP may take to read that it does not
+_LINGER_SECONDS: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class ServerProtocol(web.RequestHandler):
+    """aiohttp's server protocol, but what is no HTTP gets Anthropic's error, too, and is not logged: it may hold half
+    a token.
+
+    A connection without a complete head of a request is closed after `keepalive_timeout` seconds, also one on which
+    such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
+    """
+
+    __slots__ = ("_connection", "_connections", "_is_last", "_refused")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        connections: set["ServerProtocol"] | None = None,
+        keepalive_timeout: float = _KEEPALIVE_SECONDS,
+    ) -> None:
+        """`connections` holds the protocol while the connection lasts."""
+        super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
+        self._connections = set() if connections is None else connections
+        self._connection: asyncio.Transport | None = None
+        self._is_last = False
+        self._refused = False
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no request has come yet."""
+        return not self._request_count
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._connection = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone."""
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+    def finish(self) -> None:
+        """Close the connection with the response to the request that is in progress; now, if none is."""
+        self._is_last = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. aiohttp's server also calls this on each, when it shuts down; the rest of a body would
+        not be taken then.
+        """
+        if not self._is_last or (self._waiter is not None and not self._messages):
+            super().close()
+
+    def abort(self) -> None:
+        """Drop the connection, and what the client has not taken."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""
+        super().data_received(data)
+        request = self._current_request
+        if request is not None and self._messages and not request.content.is_eof():
+            # no request can come before the end of this one's body: what came is the parser's error
+            request.content.set_exception(web.RequestPayloadError())
+            request.content.feed_eof()
+            super().close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send a response, and close the connection if that is told to close. After a response to what is no HTTP, wait
+        for the client to close.
+
+        What it still sends is dropped: a connection that is closed with bytes unread is reset, and the response lost.
+        """
+        if self._is_last:
+            resp.force_close()
+        result = await super().finish_response(request, resp, start_time)
+        if self._refused and self.transport is not None:
+            super().close()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            # the client's leaving ends this earlier
+            await asyncio.sleep(_LINGER_SECONDS)
+        return result
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that no handler has seen; it closes the connection."""
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        self._refused = True
+        request_id = new_request_id()
+        # behind the first colon the parser shows the bytes that it stumbled over
+        reason = exc.message.partition(":")[0].strip()
+        error = ApiError(exc.code, f"the request is not valid HTTP: {reason}")
+        log.info("not valid HTTP", request_id=request_id, status=error.status, reason=reason)
+        response = web.Response(
+            status=error.status,
+            body=error.body(request_id),
+            content_type="application/json",
+            headers={**error.headers(), "request-id": request_id},
+        )
+        response.force_close()
+        return response

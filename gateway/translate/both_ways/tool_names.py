@@ -1,0 +1,87 @@
+"""Tool names and call ids, in the form that each side accepts, and back again.
+
+Both are mapped without state, so that any replica maps them alike at any time, and the translated conversation stays
+the same from turn to turn.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+from gateway.anthropic.known_tools import SharedTools
+from gateway.anthropic.request import Tool
+from gateway.openai.profile import Profile
+from gateway.openai.request import ChatMessage
+
+# OpenAI and its followers refuse longer names; MCP plugins have them
+# (https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`)
+_NAME_LIMIT: Final = 64
+_CLIENT_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+_ENCODED: Final = "toolu_b64_"
+
+
+def backend_name(name: str) -> str:
+    """A tool's name as backends take it: 64 characters at most, the same for the same name always."""
+    if len(name) <= _NAME_LIMIT:
+        return name
+    return f"{name[:55]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
+    """The way back: shortened names to the client's own. Names that went as they are do not appear."""
+    if not tools:
+        return {}
+    if isinstance(tools, SharedTools):
+        known: dict[str, str] | None = tools.made.get(client_names)
+        if known is None:
+            known = tools.made[client_names] = _long_names(tools)
+        return known
+    return _long_names(tools)
+
+
+def _long_names(tools: Iterable[Tool]) -> dict[str, str]:
+    names = (tool.name for tool in tools if tool.name)
+    return {backend_name(name): name for name in names if len(name) > _NAME_LIMIT}
+
+
+def client_id(call_id: str) -> str:
+    """A backend's call id in the alphabet that clients check for; `backend_id` undoes it."""
+    if _CLIENT_ID.fullmatch(call_id) and not call_id.startswith(_ENCODED):
+        return call_id
+    return _ENCODED + base64.urlsafe_b64encode(call_id.encode()).decode().rstrip("=")
+
+
+def backend_id(tool_use_id: str) -> str:
+    """The id that the backend gave this call. An id that only looks encoded is its own."""
+    if not tool_use_id.startswith(_ENCODED):
+        return tool_use_id
+    code = tool_use_id.removeprefix(_ENCODED)
+    try:
+        call_id = base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)).decode()
+    except ValueError:
+        return tool_use_id
+    return call_id if client_id(call_id) == tool_use_id else tool_use_id
+
+
+def fit_ids(messages: Sequence[ChatMessage], profile: Profile) -> None:
+    """Give the ids of calls and results the length that the backend takes, the same for the same id always."""
+    if profile.tool_id_length is None and profile.max_tool_id_length is None:
+        return
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call["id"] = _fitting_id(call["id"], profile)
+        if "tool_call_id" in message:
+            message["tool_call_id"] = _fitting_id(message["tool_call_id"], profile)
+
+
+def _fitting_id(call_id: str, profile: Profile) -> str:
+    """The id if it fits; else letters and digits of the length that it must have, or may have at most."""
+    exact, most = profile.tool_id_length, profile.max_tool_id_length
+    if exact is not None and len(call_id) == exact and call_id.isascii() and call_id.isalnum():
+        return call_id
+    if exact is None and (most is None or len(call_id) <= most):
+        return call_id
+    length = exact or most or 0
+    return blake2b(call_id.encode(), digest_size=length).hexdigest()[:length]
