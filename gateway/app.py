@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 class MetricsPlace(NamedTuple):
-    """A worker's counters, and the sockets for `/metrics`, bound already; none: METRICS_PORT is listened on."""
+    """A worker's counters, and the sockets already bound for `/metrics`. Without sockets, METRICS_PORT is bound."""
 
     counters: Counters
     sockets: Sequence[socket.socket] = ()
@@ -67,9 +67,11 @@ def make_app(
     metrics: MetricsPlace | None = None,
     tracing: Tracing | None = None,
 ) -> web.Application:
-    """The gateway as an aiohttp application. Serve it with `handler_cancellation=True`: a client that leaves must
-    end its call to the backend. `keep_alive` has other times than the usual ones. `row` is this process's place among
-    others that serve with it, `metrics` what belongs to that place's metrics; `tracing` says where spans go.
+    """Build the gateway as an aiohttp application. Raises SettingsError.
+
+    Serve it with `handler_cancellation=True`, so that a client that disconnects ends its call to the backend.
+    `keep_alive` replaces the times from the settings. `row` is this process's row of the scoreboard if several workers
+    serve, `metrics` its counters and sockets; `tracing` says where spans are exported.
     """
     try:
         keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file)
@@ -92,10 +94,10 @@ def make_app(
 
     async def drain(app: web.Application) -> None:
         await app[GATEWAY].in_flight.drain(settings.shutdown_grace_secs)
-        # who watches sees the end
+        # only now, so that open status pages see the shutdown
         await app[FEED].close()
 
-    # no connection is taken any more, and idle ones are closed
+    # by then, no connection is accepted any more, and idle ones are closed
     app.on_shutdown.append(drain)
     return app
 
@@ -104,7 +106,7 @@ _Run = Callable[[web.Application], AsyncIterator[None]]
 
 
 def _serving(settings: Settings, keep_alive: KeepAlive | None, row: Row | None) -> _Run:
-    """The parts that answer requests, while the application runs."""
+    """Run the parts that answer requests while the application runs."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         gateway = app[GATEWAY] = _make_gateway(settings, keep_alive, row)
@@ -116,7 +118,7 @@ def _serving(settings: Settings, keep_alive: KeepAlive | None, row: Row | None) 
         yield
         await gateway.keep_alive.stop()
         await turns.catalogue.stop()
-        turns.documents.close()
+        await turns.documents.close()
         for executor in (turns.counting, turns.large):
             executor.shutdown(wait=False, cancel_futures=True)
         await turns.backend.close()
@@ -150,7 +152,7 @@ def _make_gateway(settings: Settings, keep_alive: KeepAlive | None, row: Row | N
 
 
 def _publish(gateway: Gateway, row: Row) -> None:
-    """Tell the other workers what this one does."""
+    """Publish this worker's streams and circuit breaker to the other workers."""
     breaker = gateway.turns.backend.breaker
     row.set_breaker(breaker.status)
     breaker.on_update = row.set_breaker
@@ -159,7 +161,7 @@ def _publish(gateway: Gateway, row: Row) -> None:
 
 
 def _showing_status(keys: KeyRing, row: Row | None) -> _Run:
-    """The event feed, while the application runs; with other workers, what they need to know for theirs."""
+    """Run the event feed while the application runs; with several workers, also publish this one's status."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         gateway, history = app[GATEWAY], History()
@@ -188,17 +190,17 @@ def _showing_status(keys: KeyRing, row: Row | None) -> _Run:
 
 
 def metrics_address(settings: Settings) -> Address | None:
-    """Where `/metrics` is served; None: nowhere."""
+    """The address at which `/metrics` is served; None if it is not served."""
     if settings.metrics_port is None:
         return None
     return Address(settings.metrics_host, settings.metrics_port, "METRICS_HOST", "METRICS_PORT")
 
 
 def _measured(address: Address, most: int, place: MetricsPlace) -> _Run:
-    """Count what the application does, and serve `/metrics`, while it runs."""
+    """Count what the application does and serve `/metrics` while it runs."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
-        # kept out of start-ups that do not want it
+        # imported only if metrics are on, to keep start-up fast
         from gateway.observability.metrics.exposition import Exposition
 
         gateway = app[GATEWAY]
@@ -226,7 +228,7 @@ def _measured(address: Address, most: int, place: MetricsPlace) -> _Run:
 
 
 def _traced(tracing: Tracing, settings: Settings) -> _Run:
-    """Record spans while the application runs, and until the last answer has ended."""
+    """Record spans while the application runs, until the last answer has ended."""
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         try:

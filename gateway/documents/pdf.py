@@ -1,24 +1,32 @@
 """The text of a PDF."""
 
 import base64
+import time
 from typing import Any, Final
 
-# far over what a context window holds; a hostile file must not fill the memory
-MAX_PAGES: Final = 2000
-MAX_CHARACTERS: Final = 4_000_000
+# far more than a context window holds
+MOST_PAGES: Final = 2000
+MOST_CHARACTERS: Final = 4_000_000
+# of processor time; thousands of ordinary pages take less
+MOST_SECONDS: Final = 10.0
 
 
 class UnreadablePDF(Exception):
     """Not a PDF, damaged, or locked; the text says which."""
 
 
-def pdf_text(data: str, *, most_pages: int = MAX_PAGES, most_characters: int = MAX_CHARACTERS) -> str:
-    """The text of a base64 PDF, page by page; what was left out of it is said in the text. Raises UnreadablePDF.
+def pdf_text(
+    data: str | bytes,
+    *,
+    most_pages: int = MOST_PAGES,
+    most_characters: int = MOST_CHARACTERS,
+    most_seconds: float = MOST_SECONDS,
+) -> str:
+    """The text of a base64 PDF, page by page; a note in it says what was left out. Raises UnreadablePDF.
 
-    Takes milliseconds a page: run it outside the event loop. The reader is native and must be used by one thread at
-    a time.
+    PDFium is native code that a hostile file can keep busy for ever within one page, or crash. It therefore runs in a
+    process of its own (`gateway.documents.child`).
     """
-    # kept out of start-up: most conversations hold no PDF
     import pypdfium2
 
     try:
@@ -30,8 +38,8 @@ def pdf_text(data: str, *, most_pages: int = MAX_PAGES, most_characters: int = M
     except pypdfium2.PdfiumError as error:
         raise UnreadablePDF(f"it cannot be opened ({error})") from None
     with document:
-        pages = []
-        left = most_characters
+        pages: list[str] = []
+        left, deadline = most_characters, time.process_time() + most_seconds
         for number in range(min(len(document), most_pages)):
             try:
                 text = _page_text(document, number)
@@ -40,7 +48,7 @@ def pdf_text(data: str, *, most_pages: int = MAX_PAGES, most_characters: int = M
                 continue
             pages.append(f"[page {number + 1}]\n{text[:left]}" if text else f"[page {number + 1}: no text]")
             left -= len(text)
-            if left <= 0:
+            if left <= 0 or time.process_time() > deadline:
                 break
         if left == most_characters:
             raise UnreadablePDF("it holds no text that can be read, only pictures")

@@ -22,8 +22,9 @@ _NO_LIMITS: Final = nullcontext()
 
 
 async def create_message(request: web.Request) -> web.StreamResponse:
-    """An answer, as events or as one message. Raises ApiError while its status can still be told, 429 by the client's
-    own limits among them.
+    """Answer with a stream of events or with one message.
+
+    Raises ApiError as long as the status has not been sent, for example 429 when the client's key is at its limit.
     """
     gateway, holder = request.app[GATEWAY], request.get(HOLDER)
     with gateway.in_flight.admit(request), holder.request() if holder else _NO_LIMITS:
@@ -35,7 +36,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
             if stream
             else whole_answer(request, asked, estimate, gateway.turns)
         )
-        # the answer holds the request as long as it needs it
+        # `answering` keeps the request only as long as it needs it
         del asked
         try:
             return await answering
@@ -44,7 +45,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
 
 async def count_tokens(request: web.Request) -> web.Response:
-    """`{"input_tokens": N}` for a request that is not sent."""
+    """`{"input_tokens": N}` for a request, which is not sent to the backend."""
     gateway = request.app[GATEWAY]
     estimate = TokenEstimate(await _read(request, gateway, counting=True), gateway.turns)
     tokens = await estimate.counted()
@@ -52,13 +53,14 @@ async def count_tokens(request: web.Request) -> web.Response:
 
 
 async def _read(request: web.Request, gateway: Gateway, *, counting: bool) -> BackendRequest:
-    """What the client asked, as the backend takes it. Raises ApiError."""
+    """Read the client's request and translate it for the backend. Raises ApiError."""
     read = await read_request(
         await read_body(request, gateway.limits),
         gateway.turns,
         request[RECORD],
         token=request.get(TOKEN, ""),
         trace=trace_of(request),
+        owner=request[RECORD].client or request.remote or "",
         counting=counting,
     )
     return await translate(read, gateway.turns.catalogue.profile(read.model), gateway.turns)

@@ -1,1 +1,1 @@
-"""One turn of a conversation, from what was read to the call that answers it."""
+"""One turn of a conversation: read the request, translate it, and call the backend."""

@@ -1,4 +1,4 @@
-"""The third stage of a turn: the call. A refusal that can be helped is followed by a request that avoids it."""
+"""The third stage of a turn: the call. After a refusal that has a remedy, the request is changed and sent again."""
 
 from typing import Final
 
@@ -12,16 +12,17 @@ from gateway.turn.backend_request import BackendRequest, translate
 from gateway.turn.context import TurnContext
 from gateway.turn.token_estimate import TokenEstimate
 
-# a backend that refuses one field may refuse the next
+# a backend that refuses one field may refuse another
 _MOST_REMEDIES: Final = 4
 
 
 async def ask(
     asked: BackendRequest, estimate: TokenEstimate, context: TurnContext, record: RequestRecord
 ) -> tuple[BackendRequest, Call]:
-    """Ask the backend, after each refusal in the way that avoids it. Gives the request that was taken, and its call.
+    """Call the backend; after each refusal, change the request and call again.
 
-    What the refusals taught is kept for the model. Raises BackendFault for a refusal that cannot be helped.
+    Returns the request that was accepted, and its call. The profile that the refusals led to is kept for the model.
+    Raises BackendFault for a refusal without a remedy.
     """
     first, tries = asked.profile, 0
     while True:

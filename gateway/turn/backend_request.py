@@ -1,4 +1,4 @@
-"""The second stage of a turn: what the backend is asked."""
+"""The second stage of a turn: the request to the backend."""
 
 from functools import partial
 from typing import Final
@@ -12,14 +12,14 @@ from gateway.translate.to_backend.request import translate_request
 from gateway.turn.client_request import ClientRequest
 from gateway.turn.context import TurnContext
 
-# from about here on, a buffer of the right size is faster than one that grows
+# above about this size, a buffer of the right size is faster than one that grows
 _ROOMY_BYTES: Final = 32 * 1024
 
 _encode_into = msgspec.json.Encoder().encode_into
 
 
 class BackendRequest(Struct, frozen=True, eq=False):
-    """A client's request as the backend of this profile takes it: `chat` as values, `body` as it is sent."""
+    """A client's request, translated for a backend of this profile: `chat` as values, `body` as the bytes to send."""
 
     source: ClientRequest
     profile: Profile
@@ -28,7 +28,7 @@ class BackendRequest(Struct, frozen=True, eq=False):
 
 
 async def translate(source: ClientRequest, profile: Profile, context: TurnContext) -> BackendRequest:
-    """Make the backend's request. Raises InvalidRequest."""
+    """Translate the client's request for the backend. Raises InvalidRequest."""
     return await context.run(source.size, partial(_translated, source, profile))
 
 
@@ -44,11 +44,11 @@ def _translated(source: ClientRequest, profile: Profile) -> BackendRequest:
 
 
 def _encoded(chat: ChatRequest, size: int) -> bytes | bytearray:
-    """The chat request as JSON, which is about as long as the client's `size` bytes."""
+    """Encode the chat request as JSON, which is about as long as the client's body of `size` bytes."""
     sent = as_sent(chat)
     if size < _ROOMY_BYTES:
         return msgspec.json.encode(sent)
-    # growing with many megabytes takes the encoder three times as long, and nothing else runs meanwhile
+    # growing to many megabytes takes the encoder three times as long, and nothing else runs meanwhile
     body = bytearray(size)
     _encode_into(sent, body)
     return body

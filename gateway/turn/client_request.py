@@ -1,4 +1,4 @@
-"""The first stage of a turn: what the client asked."""
+"""The first stage of a turn: the client's request."""
 
 from functools import partial
 
@@ -14,10 +14,10 @@ from gateway.turn.context import TurnContext
 
 
 class ClientRequest(Struct, frozen=True, eq=False):
-    """A request that has been read.
+    """A client's request, decoded.
 
-    `size`: the bytes of its body; `model`: the backend's model that the name stands for; `documents`: the texts of its
-    PDFs; `token`: the client's, for the backend; `trace`: what calls to the backend are part of.
+    `size`: the body's size in bytes; `model`: the backend's model that the requested name resolves to; `documents`: the
+    texts of its PDFs; `token`: the client's token for the backend; `trace`: the trace that calls to the backend join.
     """
 
     request: MessagesRequest
@@ -29,13 +29,16 @@ class ClientRequest(Struct, frozen=True, eq=False):
 
 
 async def read_request(
-    body: bytes, context: TurnContext, record: RequestRecord, *, token: str, trace: Trace, counting: bool
+    body: bytes, context: TurnContext, record: RequestRecord, *, token: str, trace: Trace, owner: str, counting: bool
 ) -> ClientRequest:
-    """Decode a body, find its model, read its documents. `counting`: it is for `count_tokens`. Raises ApiError."""
+    """Decode a body, resolve its model and read its documents. Raises ApiError.
+
+    `counting`: the request is for `count_tokens`.
+    """
     size = len(body)
     request = await context.run(size, partial(decode_request, body, counting=counting, known=context.known_tools))
     record.model = request.model
     model = await context.catalogue.resolve(request.model, token)
     record.backend_model = model.id
-    documents = await context.documents.read(request)
+    documents = await context.documents.read(request, owner)
     return ClientRequest(request, size, model, documents, token, trace)

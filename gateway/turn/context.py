@@ -1,4 +1,4 @@
-"""What turns share: the parts of the gateway that read, translate, count and ask."""
+"""What all turns share: the parts of the gateway that read, translate, count and call the backend."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from gateway.backend.models.catalogue import Catalogue
 from gateway.documents.reader import DocumentReader
 from gateway.tokens.count import TokenCounter
 
-# from about here on, a step takes longer than handing it to a thread, between whose bytecodes streams go on
+# above about this size, a step takes longer than handing it to a thread, and streams go on while the thread runs
 _LARGE_BYTES: Final = 1024 * 1024
 
 _Result = TypeVar("_Result")
@@ -20,7 +20,9 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class TurnContext:
-    """`counting` runs token counts outside the event loop, `large` the work on large requests, one at a time."""
+    """The shared parts. `counting` runs token counts outside the event loop; `large` handles large requests, one at a
+    time.
+    """
 
     backend: Backend
     catalogue: Catalogue
@@ -31,7 +33,7 @@ class TurnContext:
     large: Executor
 
     async def run(self, size: int, work: Callable[[], _Result]) -> _Result:
-        """Do work on a request of `size` bytes: at once, or in a thread where other streams would have to wait."""
+        """Do work on a request of `size` bytes: directly, or in a thread if it would hold up other streams."""
         if size < _LARGE_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.large, work)

@@ -1,4 +1,4 @@
-"""How many tokens a request has, as far as that is known: counted, being counted in a thread, or guessed."""
+"""How many tokens a request has: counted, being counted in a thread, or guessed."""
 
 import asyncio
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from gateway.turn.backend_request import BackendRequest
 from gateway.turn.context import TurnContext
 
-# a guess until the tokens are counted: English prose and JSON have about four characters a token
+# for a guess until the tokens are counted: English prose and JSON have about four characters per token
 _CHARACTERS_PER_TOKEN: Final = 4
 
 
@@ -16,7 +16,7 @@ class TokenEstimate:
     __slots__ = ("_counted", "_counting", "_guess")
 
     def __init__(self, asked: BackendRequest, context: TurnContext) -> None:
-        """Begin to count, in a thread if there is much."""
+        """Start to count the tokens, in a thread if the request is long."""
         self._guess = len(asked.body) // _CHARACTERS_PER_TOKEN
         self._counting: asyncio.Future[int] | None = None
         self._counted = context.counter.request_if_quick(asked.chat)
@@ -26,7 +26,7 @@ class TokenEstimate:
 
     @property
     def now(self) -> int:
-        """The count if it is ready, else a guess."""
+        """The count if it is ready, otherwise a guess."""
         if self._counted is not None:
             return self._counted
         counting = self._counting
@@ -41,6 +41,6 @@ class TokenEstimate:
         return self.now
 
     def cancel(self) -> None:
-        """Nobody needs the count any more."""
+        """Cancel the count: it is no longer needed."""
         if self._counting is not None:
             self._counting.cancel()

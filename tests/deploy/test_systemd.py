@@ -12,7 +12,7 @@ import pytest
 
 from gateway.settings import Settings
 from tests.deploy.tools import DEPLOY, tool
-from tests.documents.test_pdf import pdf
+from tests.documents.pdf_files import pdf
 
 UNIT = DEPLOY / "claude-gateway.service"
 NAME = "claude-gateway.service"

@@ -1,10 +1,7 @@
 """The text of PDFs that are made here, object by object."""
 
-import base64
 import contextlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,37 +10,11 @@ from hypothesis import strategies as st
 from gateway.anthropic.decode import decode_request
 from gateway.documents.pdf import UnreadablePDF, pdf_text
 from gateway.translate.to_backend.media import document_text, pdf_sources
+from tests.documents.pdf_files import encoded, pdf
+from tests.samples import recorded_request
 
-SAMPLE = Path(__file__).parents[1] / "samples/claude-code/2.1.330-pdf-in-tool-result.json"
 # a password's check value that no password has
 LOCK = f"/Encrypt<</Filter/Standard/V 1/R 2/O<{'11' * 32}>/U<{'22' * 32}>/P -4>>/ID[<00><00>]"
-
-
-def pdf(*pages: str, more_kids: Sequence[str] = (), trailer: str = "") -> bytes:
-    """A PDF with a line of text on each page; an empty text makes an empty page."""
-    objects = ["<</Type/Catalog/Pages 2 0 R>>", "", "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"]
-    kids = []
-    for text in pages:
-        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET" if text else ""
-        kids.append(f"{len(objects) + 1} 0 R")
-        objects.append(
-            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Resources<</Font<</F1 3 0 R>>>>"
-            f"/Contents {len(objects) + 2} 0 R>>"
-        )
-        objects.append(f"<</Length {len(stream)}>>stream\n{stream}\nendstream")
-    kids += more_kids
-    objects[1] = f"<</Type/Pages/Kids[{' '.join(kids)}]/Count {len(kids)}>>"
-    content = "%PDF-1.4\n"
-    table = f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n"
-    for number, value in enumerate(objects, 1):
-        table += f"{len(content):010} 00000 n \n"
-        content += f"{number} 0 obj{value}endobj\n"
-    end = f"trailer<</Size {len(objects) + 1}/Root 1 0 R{trailer}>>\nstartxref\n{len(content)}\n%%EOF"
-    return (content + table + end).encode()
-
-
-def encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +87,7 @@ def test_damage_anywhere_never_crashes(data: st.DataObject) -> None:
 
 
 def test_the_pdf_that_claude_code_sends_in_a_result() -> None:
-    request = decode_request(json.dumps(json.loads(SAMPLE.read_bytes())["body"]).encode())
+    request = decode_request(json.dumps(recorded_request("2.1.330-pdf-in-tool-result")).encode())
     (data,) = pdf_sources(request)
     content = request.messages[-1].content
     assert isinstance(content, list)

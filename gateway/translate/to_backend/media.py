@@ -1,7 +1,7 @@
 """Images, documents and the blocks around them, as parts of a chat message.
 
-What the backend cannot get (a file on Anthropic's servers, a document behind a URL, a picture for a model that does
-not see) becomes a note in the prompt: the request is not refused, and nothing is dropped in silence.
+Content that the backend cannot receive (a file on Anthropic's servers, a document at a URL, an image for a model
+without vision) becomes a note in the prompt: the request is not refused, and nothing is dropped silently.
 """
 
 import base64
@@ -19,22 +19,22 @@ _ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
 
 
 class Unreadable(Struct, frozen=True):
-    """A document without a text, and why: a clause that goes on after "the PDF cannot be read:"."""
+    """The reason why a document has no text: a clause that follows "the PDF cannot be read:"."""
 
     reason: str
 
 
-# by their base64 data, the texts of PDF documents; read before translation, for it takes long
+# the texts of PDF documents by their base64 data; read before translation, because reading is slow
 Documents = Mapping[str, str | Unreadable]
 
 
 def text_part(text: Text) -> TextPart:
-    """A text as a part."""
+    """A text part."""
     return {"type": "text", "text": text}
 
 
 def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
-    """An image as a part, or a note where it cannot go through."""
+    """An image part, or a note if the image cannot be passed on."""
     if not isinstance(source, Source):
         return text_part("[image left out: it has no source]")
     if not sees_images:
@@ -51,7 +51,7 @@ def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
 
 
 def document_text(block: Block, documents: Documents) -> str:
-    """A document as text: its own, that of its PDF, or a note on why there is none."""
+    """A document as text: its own text, the text of its PDF, or a note on why there is none."""
     source = block.source
     body = _document_body(source, documents) if isinstance(source, Source) else None
     if body is None:
@@ -62,14 +62,14 @@ def document_text(block: Block, documents: Documents) -> str:
 
 
 def search_result_text(block: Block) -> str:
-    """A search result: title, source and text."""
+    """A search result as text: title, source and contents."""
     source = block.source if isinstance(block.source, str) else ""
     head = " ".join(part for part in (block.title or "", f"({source})" if source else "") if part)
     return "\n".join(part for part in (f"[search result] {head}".rstrip(), _texts(block)) if part)
 
 
 def unknown_text(block: Block) -> str:
-    """A note on a block that chat completions have no form for."""
+    """A note on a block that chat completions cannot express."""
     return f"[{block.type} left out: it cannot be passed on to this model]"
 
 
@@ -109,7 +109,7 @@ def _document_body(source: Source, documents: Documents) -> str | None:
 
 
 def _decoded_text(source: Source) -> str | None:
-    """Base64 of something that is text after all (`text/csv`, `application/json`), else None."""
+    """The decoded data if it is UTF-8 text (`text/csv`, `application/json`), otherwise None."""
     try:
         return base64.b64decode(source.data or "", validate=True).decode()
     except ValueError:
@@ -146,12 +146,12 @@ def _text_or_note(block: Block) -> str:
 
 
 def compaction_text(block: Block) -> str:
-    """The summary that Anthropic's servers put in place of the conversation before it."""
+    """The summary with which Anthropic's servers replaced the earlier conversation."""
     return f"[summary of the conversation so far]\n{_texts(block)}"
 
 
 def server_block_text(block: Block) -> str:
-    """What Anthropic's servers did in an imported conversation, as a note with the text that it holds."""
+    """A note on what Anthropic's servers did in an imported conversation, with any text in the block."""
     if block.type in ("server_tool_use", "mcp_tool_use"):
         return f"[{block.name or block.type} was called on the server with {bytes(block.input).decode() or '{}'}]"
     head = f"[{block.type}: error]" if block.is_error else f"[{block.type}]"
@@ -159,7 +159,7 @@ def server_block_text(block: Block) -> str:
 
 
 def _server_texts(content: str | list[Block] | dict[str, Any] | None) -> Iterator[str]:
-    """A server tool's result: text, items with title and text, or an object, which is an error or a page."""
+    """The texts in a server tool's result: a string, items with title and text, or an object (an error or a page)."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict):
