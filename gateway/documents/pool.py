@@ -32,6 +32,12 @@ class _Child:
         self.process = process
         self.expiry: asyncio.TimerHandle | None = None
 
+    @property
+    def lives(self) -> bool:
+        """Whether it can read another document, as far as is known."""
+        stdout = self.process.stdout
+        return self.process.returncode is None and stdout is not None and not stdout.at_eof()
+
     async def read(self, data: bytes) -> str:
         """Raises UnreadablePDF, and OSError or IncompleteReadError where the process is gone."""
         stdin, stdout = self.process.stdin, self.process.stdout
@@ -100,8 +106,9 @@ class ReaderPool:
             child = self._idle.pop()
             if child.expiry is not None:
                 child.expiry.cancel()
-            if child.process.returncode is None:
+            if child.lives:
                 return child
+            self._end(child, kill=False)
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         return _Child(

@@ -100,7 +100,8 @@ async def test_a_process_that_died_idle_is_replaced(no_leaks: None) -> None:
         await readers.read(HELLO, "alice")
         os.kill(children()[0], signal.SIGKILL)
         await until(lambda: not children(), 10)
-        await asyncio.sleep(0)
+        # its output has ended, too
+        await asyncio.sleep(0.01)
         assert await readers.read(HELLO, "alice") == READ
 
 
