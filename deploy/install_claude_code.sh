@@ -299,7 +299,7 @@ choose_url() {
     URL=${URL:-${current:-$DEFAULT_URL}}
     local LC_ALL=C form='^https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[A-Za-z0-9._~/%-]*)?$'
     [[ $URL =~ $form ]] ||
-        fail "'$URL' is no base URL: give it like $DEFAULT_URL or https://gateway.example"
+        fail "'$URL' is not a base URL: give one like $DEFAULT_URL or https://gateway.example"
     while [ "${URL%/}" != "$URL" ]; do URL=${URL%/}; done
     SAME_URL=''
     [ "$URL" != "$current" ] || SAME_URL=1
@@ -318,12 +318,12 @@ choose_token() {
     # a token goes to no other address than the one it was given for
     if [ -z "$TOKEN" ] && [ -n "$SAME_URL" ]; then TOKEN=$(settings current token) || exit 1; fi
     if [ -z "$TOKEN" ] && asks; then
-        ask "Your backend's key (hidden; just Enter where it needs none):" hidden
+        ask "Your backend's key (hidden; just Enter if it needs none):" hidden
         TOKEN=${REPLY:-$NO_TOKEN}
         REPLY=''
     fi
     [ -n "$TOKEN" ] ||
-        fail "no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN (\`$NO_TOKEN\`, where none is needed)"
+        fail "no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN (\`$NO_TOKEN\` if none is needed)"
     check_token
 }
 
@@ -332,12 +332,12 @@ check_token() {
     TOKEN=${TOKEN#"${TOKEN%%[!"$blank"]*}"}
     TOKEN=${TOKEN%"${TOKEN##*[!"$blank"]}"}
     case $TOKEN in
-    '') fail "the token is empty: give your backend's key, or \`$NO_TOKEN\` where it needs none" ;;
+    '') fail "the token is empty: give your backend's key, or \`$NO_TOKEN\` if it needs none" ;;
     sk-ant-*) fail "this is a token for Anthropic (sk-ant-…), and a gateway talks to another backend: give that" \
         "backend's key; the token was sent nowhere" ;;
     esac
     [[ $TOKEN =~ $form ]] ||
-        fail "the token holds a blank or a character that no token has: copy it again, on one line"
+        fail "the token contains a blank or an invalid character: copy it again, on one line"
 }
 
 # --- the models
@@ -482,7 +482,7 @@ function parse(text) {
   }
   const value = () => {
     const found = {start: at, members: null, items: []}
-    if (depth === DEEPEST) fail('less depth')
+    if (depth === DEEPEST) fail('less nesting')
     depth++
     if (text[at] === '{') { found.members = []; sequence('}', () => found.members.push(member())) }
     else if (text[at] === '[') sequence(']', () => found.items.push(value()))
@@ -510,7 +510,7 @@ function put(text, keys, value) {
   const place = nested ? find(outer, keys[1]) : outer
   if (place) return splice(text, place.start, place.end, value)
   const target = nested ? outer : root, members = target.members
-  if (!members) throw new Refusal(`\`${keys[0]}\` is no object, {…}`)
+  if (!members) throw new Refusal(`\`${keys[0]}\` is not an object, {…}`)
   const member = `${JSON.stringify(last(keys))}: ${value}`
   if (members.length) {
     const end = last(members).value.end
@@ -634,7 +634,7 @@ function textOf(file) {
   const text = bytes.toString('utf8')
   if (!Buffer.from(text).equals(bytes)) throw new Refusal(`${file}: not UTF-8: save it as UTF-8, then run this again`)
   try { if (bare(text)) parse(text) } catch (error) {
-    throw new Refusal(`${file}: no valid JSON: ${error.message}: correct it, or move it away; nothing was changed`)
+    throw new Refusal(`${file}: not valid JSON: ${error.message}: correct it, or move it away; nothing was changed`)
   }
   return text
 }
@@ -689,7 +689,7 @@ function offer(entry) {
 function offers() {
   let entries
   try { const body = JSON.parse(fs.readFileSync(list, 'utf8')); entries = body.data || body } catch {}
-  if (!Array.isArray(entries)) throw new Refusal(`${url}/v1/models: no list of models came: is this the gateway's address?`)
+  if (!Array.isArray(entries)) throw new Refusal(`${url}/v1/models: no model list came back: is this the gateway's address?`)
   entries = entries.filter(e => e && typeof e.id === 'string' && /^[^\p{C}\p{Zl}\p{Zp}]+$/u.test(e.id))
   const ids = new Set(entries.map(e => e.id))
   // without the second names that a gateway has for the client's picker
@@ -724,7 +724,7 @@ function pick(how, text) {
   const exact = all.find(o => o.id === text) || all.find(o => o.id.toLowerCase() === text.toLowerCase())
   let found = exact
   if (how === 'only' && !found) {
-    if (all.length > 1) throw new Refusal(`which model? Give --model NAME; there are: ${names(all)}`)
+    if (all.length > 1) throw new Refusal(`which model? Give --model NAME; available: ${names(all)}`)
     found = all[0]
   }
   if (how === 'soft' && !found && text) {
@@ -732,7 +732,7 @@ function pick(how, text) {
     found = /^\d+$/.test(text) ? all[text - 1] : hits.length === 1 ? hits[0] : undefined
   }
   if (!found && how === 'soft') process.exit(4)
-  if (!found) throw new Refusal(`no model '${text}' there; there are: ${names(search(all, last(text.split('/'))).length ? search(all, last(text.split('/'))) : all)}`)
+  if (!found) throw new Refusal(`no model '${text}'; available: ${names(search(all, last(text.split('/'))).length ? search(all, last(text.split('/'))) : all)}`)
   console.log([found.id, found.context || '', found.output || '', found.thinks === null ? '' : found.thinks].join('\x1f'))
 }
 
@@ -748,9 +748,9 @@ function checkAnswer(status) {
 
 function notes() {
   const local = /^https?:\/\/(localhost|127\.0\.0\.1|\[::1\])([:\/]|$)/.test(url), file = settingsPath()
-  if (!context) console.log("Note: The backend does not tell this model's context window: set CLAUDE_CODE_MAX_CONTEXT_TOKENS yourself.")
-  else if (context < TOO_SMALL) console.log(`Note: A window of ${thousands(context)} tokens is small: Claude Code's own prompt takes some 20,000. Start the backend with ${thousands(TOO_SMALL)} or more.`)
-  if (url.startsWith('http:') && !local) console.log(`Note: ${url} is not encrypted: your token and prompts can be read on the way.`)
+  if (!context) console.log("Note: The backend does not state this model's context window: set CLAUDE_CODE_MAX_CONTEXT_TOKENS yourself.")
+  else if (context < TOO_SMALL) console.log(`Note: A window of ${thousands(context)} tokens is small: Claude Code's own prompt takes about 20,000. Start the backend with a window of ${thousands(TOO_SMALL)} or more.`)
+  if (url.startsWith('http:') && !local) console.log(`Note: ${url} is not encrypted: others on the network can read your token and prompts.`)
   if (target(file) !== file) console.log(`Note: ${file} is a link: your token is written to ${target(file)}.`)
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `claude-gateway [COMMAND] [flags]`; without a command it is `serve`."""
+"""The command line: `claude-gateway [COMMAND] [flags]`. The default command is `serve`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from gateway.settings import SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit code: 2 for a setting that cannot be used."""
+    """Run a command. Returns its exit code; 2 for an invalid setting or address, 130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given.pop(0) if given and given[0] in COMMANDS else "serve"
     command = import_module(COMMANDS[name].module)
@@ -35,9 +35,9 @@ def _overview() -> str:
 
 
 def _refuse_unknown(name: str, given: Sequence[str]) -> None:
-    """Where no command was found, the first word must not look like one. Raises SettingsError."""
+    """Refuse a first word that is neither a command nor a flag. Raises SettingsError."""
     if name != "serve" or not given or given[0].startswith("-"):
         return
     near = get_close_matches(given[0], COMMANDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
     raise SettingsError(f"there is no command {given[0][:40]!r}: {hint}")

@@ -1,7 +1,7 @@
 """Every setting: its name, type, default and one line of help; read from flags, the environment and `.env`.
 
-Flags win over the environment, the environment over `.env`. The environment's name of a setting is its field name in
-capitals, its flag the same in small letters with dashes: `host_port`, `HOST_PORT`, `--host-port`.
+Flags override the environment, and the environment overrides `.env`. The field `host_port` is `HOST_PORT` in the
+environment and `--host-port` as a flag.
 """
 
 import argparse
@@ -31,11 +31,11 @@ _NO: Final = frozenset({"0", "false", "no", "off"})
 
 
 class SettingsError(Exception):
-    """A setting cannot be used; the text names it, its value, and what is allowed."""
+    """A setting is invalid; the message names it, its value, and what is allowed."""
 
 
 def _setting(default: str, parse: Callable[[str], Any], metavar: str, text: str, *, secret: bool = False) -> Any:
-    """`secret`: its value is never shown, and it has no flag: command lines can be read by others."""
+    """`secret`: the value is never shown, and there is no flag, because other users can read command lines."""
     metadata = {"default": default, "parse": parse, "metavar": metavar, "help": text, "secret": secret}
     return field(default=parse(default), repr=not secret, metadata=metadata)
 
@@ -90,7 +90,7 @@ def _level(value: str) -> str:
 
 
 def _rust_level(value: str) -> str:
-    """RUST_LOG's form: directives such as `warn,claude_proxy=debug`; the first that is known counts."""
+    """RUST_LOG's form: directives such as `warn,claude_proxy=debug`; the first known level counts."""
     for directive in value.split(","):
         level = _LEVELS.get(directive.rpartition("=")[2].strip().lower())
         if level is not None:
@@ -140,28 +140,32 @@ class Settings:
         "http://127.0.0.1:8000/v1/chat/completions",
         parse_endpoint,
         "URL",
-        "the backend: its root, its /v1, or the full path of chat completions",
+        "the backend: its root, its /v1, or the full path to chat completions",
     )
     backend_profile: Profile | None = _setting(
-        "auto", _profile, "NAME", f"the backend's kind: auto, or one of {', '.join(PROFILES)}"
+        "auto", _profile, "NAME", f"the kind of backend: auto, or one of {', '.join(PROFILES)}"
     )
     model_map: ModelMap = _setting(
-        "", parse_model_map, "MAP", "names for the backend's models: haiku=small-model,claude-*=big-model"
+        "", parse_model_map, "MAP", "aliases for the backend's models, such as haiku=small-model,claude-*=big-model"
     )
     backend_api_key: str = _setting(
-        "", _key, "KEY", "the backend's key; without it, the client's token goes to the backend", secret=True
+        "", _key, "KEY", "the backend's API key; without it, the client's token goes to the backend", secret=True
     )
     gateway_api_keys: tuple[Key, ...] = _setting(
-        "", parse_keys, "KEYS", "who may use this gateway: keys, parted by commas; without any, everybody", secret=True
+        "",
+        parse_keys,
+        "KEYS",
+        "keys that clients need to use this gateway, separated by commas; without any, everybody may use it",
+        secret=True,
     )
     gateway_api_keys_file: Path | None = _setting(
-        "", _file, "FILE", "more keys, a line each; read again when it changes"
+        "", _file, "FILE", "a file with more keys, one per line; read again when it changes"
     )
     status_key: str = _setting(
         "",
         _status_key,
         "KEY",
-        "opens the status page and GET /events to other machines; without it only this one sees them",
+        "opens the status page and GET /events to other machines; without it, only this machine sees them",
         secret=True,
     )
     allow_anyone: bool = _setting(
@@ -170,62 +174,64 @@ class Settings:
     host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
     host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
     metrics_port: int | None = _setting(
-        "", _port_or_none, "PORT", "a port for /metrics, in Prometheus' form; 0 for any free one; none: no metrics"
+        "", _port_or_none, "PORT", "the port for Prometheus metrics at /metrics; 0 for any free one; none: no metrics"
     )
-    metrics_host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address of METRICS_PORT; 0.0.0.0 for all")
-    workers: int = _setting("1", _count, "N", "processes that serve; each can use one core")
-    connect_timeout_secs: float = _setting("10", _seconds, "SECONDS", "how long a connection to the backend may take")
+    metrics_host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to serve /metrics on; 0.0.0.0 for all")
+    workers: int = _setting("1", _count, "N", "the number of serving processes; each can use one core")
+    connect_timeout_secs: float = _setting("10", _seconds, "SECONDS", "how long connecting to the backend may take")
     send_timeout_secs: float = _setting(
-        "60", _seconds, "SECONDS", "how long the backend may take nothing of a request that is being sent"
+        "60", _seconds, "SECONDS", "how long the backend may accept no data while a request is being sent"
     )
     backend_timeout_secs: float = _setting(
-        "600", _seconds, "SECONDS", "how long the backend may take until its answer begins"
+        "600", _seconds, "SECONDS", "how long the backend may take to begin its answer"
     )
     silence_timeout_secs: float = _setting(
-        "600", _seconds, "SECONDS", "the longest silence within an answer; one that goes on has no limit"
+        "600", _seconds, "SECONDS", "the longest silence within an answer, whose total time is not limited"
     )
     client_timeout_secs: float = _setting(
-        "600", _seconds, "SECONDS", "how long a client may take nothing of a stream until it is cut"
+        "600", _seconds, "SECONDS", "how long a client may read nothing of a stream before it is cut off"
     )
     headers_grace_secs: float = _setting(
-        "10", _grace, "SECONDS", "how long a stream waits for the backend, or its error, before its headers go out"
+        "10", _grace, "SECONDS", "how long a stream waits for the backend's answer or error before its headers are sent"
     )
     max_body_mib: int = _setting(
         "64", _count, "MIB", "the largest request body; conversations with many images are large"
     )
     request_timeout_secs: float = _setting(
-        "300", _seconds, "SECONDS", "how long a client may take to send the whole of a request's body"
+        "300", _seconds, "SECONDS", "how long a client may take to send a whole request body"
     )
     max_streams: int = _setting(
-        "2000", _count, "N", "requests for messages at a time; more are told to come back (529)"
+        "2000", _count, "N", "the most requests for messages at a time; others are told to try again later (529)"
     )
     backend_connections: int = _setting(
-        "0", _count_or_none, "N", "connections to the backend at a time; 0 for any number"
+        "0", _count_or_none, "N", "the most connections to the backend at a time; 0 for no limit"
     )
     backend_retries: int = _setting(
-        "2", _count_or_none, "N", "tries again of a request that the backend has not begun to work on; 0 for none"
+        "2", _count_or_none, "N", "retries of a request that the backend has not begun to work on; 0 for none"
     )
     backend_retry_secs: float = _setting(
-        "5", _seconds, "SECONDS", "how long all tries of a request may take before it fails"
+        "5", _seconds, "SECONDS", "how long all attempts at a request may take before it fails"
     )
     enable_circuit_breaker: bool = _setting(
-        "false", _flag, "BOOL", "leave a backend alone for a moment after repeated failures"
+        "false", _flag, "BOOL", "stop calling the backend for a while after repeated failures"
     )
     circuit_breaker_fail_max: int = _setting("5", _count, "N", "failures in a row that open the circuit breaker")
     circuit_breaker_reset_secs: float = _setting(
-        "30", _seconds, "SECONDS", "how long the breaker stays open before one trial"
+        "30", _seconds, "SECONDS", "how long the circuit breaker stays open before a trial request"
     )
     shutdown_delay_secs: float = _setting(
-        "0", _grace, "SECONDS", "how long new requests are still taken at shutdown, while /ready says 503"
+        "0", _grace, "SECONDS", "how long new requests are still accepted at shutdown, while /ready answers 503"
     )
-    shutdown_grace_secs: float = _setting("30", _grace, "SECONDS", "how long running answers may take at shutdown")
-    log_level: str = _setting("info", _level, "LEVEL", "debug, info, warning or error; RUST_LOG counts if it is unset")
-    log_format: str = _setting("auto", _format, "FORMAT", "console, json, or auto: console on a terminal, json else")
+    shutdown_grace_secs: float = _setting("30", _grace, "SECONDS", "how long answers in progress may take at shutdown")
+    log_level: str = _setting("info", _level, "LEVEL", "debug, info, warning or error; RUST_LOG is used if it is unset")
+    log_format: str = _setting(
+        "auto", _format, "FORMAT", "console, json, or auto: console on a terminal, otherwise json"
+    )
 
 
 def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:
-    """Add a flag for each setting, its help naming the environment variable and the default."""
-    group = parser.add_argument_group("settings (flag, environment variable, or line of ./.env; in this order)")
+    """Add a flag for each setting; its help names the environment variable and the default."""
+    group = parser.add_argument_group("settings (as a flag, in the environment or in ./.env; the first one wins)")
     for setting in fields(Settings):
         if setting.name not in without and not setting.metadata["secret"]:
             default = setting.metadata["default"] or "none"
@@ -238,7 +244,7 @@ def add_flags(parser: argparse.ArgumentParser, *, without: frozenset[str] = froz
 
 
 def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str], folder: Path) -> Settings:
-    """The settings, from all three sources. Empty values count as not given. Raises SettingsError."""
+    """The settings from all three sources. Empty values count as unset. Raises SettingsError."""
     sources = ({name.upper(): value for name, value in flags.items()}, environment, read_dotenv(folder))
     values = {}
     for setting in fields(Settings):
@@ -261,17 +267,17 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
 
 
 def _refuse_open_door(settings: Settings) -> None:
-    """A key of the operator's behind an address that others can reach. Raises SettingsError."""
+    """Refuse to share the operator's key on an address that others can reach. Raises SettingsError."""
     guarded = settings.gateway_api_keys or settings.gateway_api_keys_file or settings.allow_anyone
     if settings.backend_api_key and not guarded and not is_loopback(settings.host):
         raise SettingsError(
             f"HOST={settings.host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
-            "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if that is meant"
+            "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if you want that"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach, or is reached at, an address or a host name."""
+    """Whether an address or a host name is this machine's own, which no other machine can reach."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -283,17 +289,17 @@ def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | No
 
 
 def dotenv_file(folder: Path) -> Path | None:
-    """The file of settings in a folder, if there is one."""
+    """The `.env` of a folder, or None if there is none."""
     path = folder / ".env"
     return path if path.is_file() else None
 
 
 def read_dotenv(folder: Path) -> Mapping[str, str | None]:
-    """The lines of a folder's `.env`; none without one. Raises SettingsError."""
+    """The variables in a folder's `.env`; empty if there is none. Raises SettingsError."""
     path = dotenv_file(folder)
     if path is None:
         return {}
-    # kept out of start-ups that have no such file
+    # imported only if there is such a file, to keep start-up fast
     from dotenv import dotenv_values
 
     try:

@@ -1,15 +1,12 @@
 """The commands as a user starts them: as processes."""
 
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,44 +16,28 @@ import pytest
 
 from gateway.settings import Settings
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until, read_until_cut, silence, stream
+from tests.gateway_process import GATEWAY, Process, outcome, python
 
 # a command line can be read by others: secrets have no flag
 FLAGS = [setting for setting in fields(Settings) if not setting.metadata["secret"]]
-Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+Start = Callable[..., AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """Starts `python -m gateway …` in an empty folder, warnings as errors, with no settings but those given."""
 
-    @asynccontextmanager
-    async def run(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway", *arguments,
-            cwd=tmp_path, env=passed | environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
+    def run(*arguments: str, **environment: str) -> AbstractAsyncContextManager[Process]:
+        return python(*GATEWAY, *arguments, folder=tmp_path, environment=environment)
 
     return run
-
-
-async def outcome(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
 
 
 def log_lines(err: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in err.splitlines()]
 
 
-async def listening_url(process: asyncio.subprocess.Process) -> str:
+async def listening_url(process: Process) -> str:
     """The URL in the first line of the log."""
     assert process.stderr is not None
     line: dict[str, Any] = json.loads(await process.stderr.readline())
@@ -70,7 +51,7 @@ async def test_help_of_serve_is_complete(start: Start) -> None:
         code, out, err = await outcome(process)
 
     assert (code, err) == (0, "")
-    assert re.search(r"^  demo +the gateway with an embedded backend", out, re.MULTILINE)
+    assert re.search(r"^  demo +run the gateway with an embedded backend", out, re.MULTILINE)
     assert len(re.findall(r"\[[A-Z_]+, default:", " ".join(out.split()))) == len(FLAGS)
 
 
@@ -105,7 +86,7 @@ async def test_an_unknown_flag_ends_the_start(start: Start) -> None:
     ("word", "hint"),
     [
         ("serv", "did you mean serve?"),
-        ("http://127.0.0.1:8000", "there are serve, health, demo, setup, check,"),
+        ("http://127.0.0.1:8000", "the commands are serve, health, demo, setup, check,"),
     ],
 )
 async def test_an_unknown_command_ends_the_start_with_those_that_there_are(word: str, hint: str, start: Start) -> None:
@@ -153,7 +134,6 @@ async def test_a_signal_ends_it_in_order(number: signal.Signals, start: Start) -
 
 
 async def test_a_running_stream_ends_well_after_a_signal(start: Start, scripted: ScriptedBackend) -> None:
-    # T33
     rest = asyncio.Event()
     scripted.answers = [stream(*HELLO, rest, *END)]
     async with start(HOST_PORT="0", BACKEND_URL=scripted.url) as process, aiohttp.ClientSession() as session:
@@ -172,7 +152,7 @@ async def test_a_running_stream_ends_well_after_a_signal(start: Start, scripted:
     assert code == 0
 
 
-async def test_answers_that_outlive_the_grace_end_with_an_error_that_asks_to_come_again(  # peers.md, section 3, 34
+async def test_answers_that_outlive_the_grace_end_with_an_error_that_asks_to_come_again(
     start: Start, scripted: ScriptedBackend
 ) -> None:
     scripted.answers = [stream(*HELLO, asyncio.Event()), silence(asyncio.Event())]

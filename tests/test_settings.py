@@ -223,7 +223,7 @@ def test_the_operators_key_is_not_for_everybody(host: str) -> None:
         load(HOST=host, BACKEND_API_KEY="cpk_own")
     assert str(caught.value) == (
         f"HOST={host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
-        "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if that is meant"
+        "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if you want that"
     )
 
 

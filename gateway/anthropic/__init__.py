@@ -1,1 +1,1 @@
-"""What clients speak: Anthropic's Messages API. Request schema, stream events, message, errors, model list."""
+"""The client side, Anthropic's Messages API: request schema, stream events, message, errors, model list."""

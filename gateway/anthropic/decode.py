@@ -1,7 +1,7 @@
-"""A request's body, read and checked: JSON as the structs of `gateway.anthropic.request`.
+"""Decode and check a request body: JSON to the structs of `gateway.anthropic.request`.
 
-Tolerant where Anthropic's API grows: unknown fields are skipped, and blocks and tools of unknown types reduced to their
-type. Wrong types in what is known are refused with the place named.
+Tolerant where Anthropic's API grows: unknown fields are skipped, and blocks and tools of unknown types are reduced to
+their type. A wrong type in a known field is refused, and the error names the field.
 """
 
 import re
@@ -20,12 +20,12 @@ from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequ
 
 
 class Typed(Struct):
-    """Anything that says its type."""
+    """Any object with a `type`."""
 
     type: str
 
 
-# what else clients send in the body (research/claude-code.md, sections 3.2 and 9)
+# the other top-level fields that clients send: known, but not read (https://docs.claude.com/en/api/messages)
 _NOT_READ: Final = (
     "betas",
     "billing_policy",
@@ -43,28 +43,28 @@ _NOT_READ: Final = (
     "speed",
     "thread",
 )
-# how deep blocks lie in blocks: a text in the source of a document in a tool result
+# the deepest nesting of blocks: a text in the source of a document in a tool result
 _LEVELS: Final = 4
 _ROLES: Final = frozenset({"user", "assistant", "system"})
 _PATH: Final = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
-# bytes of fields that are not known, and of the blanks around fields
+# bytes allowed for unknown fields and for the whitespace around fields
 _MOST_UNKNOWN: Final = 1024 * 1024
-# quotes, colon and comma, or brace
+# two quotes, a colon, and a comma or brace
 _AROUND_FIELD: Final = 4
-# what a key takes at least to be there once more: `"tools":1,`, or `"":1,` if any name will do
+# the fewest bytes that a repeated key needs: `"tools":1,`, or `"":1,` if it may have any name
 _LEAST_REPEATED: Final = 10
 _LEAST_UNKNOWN: Final = 5
-# of a body that is no longer, all fields may be looked at; a longer one may have millions
+# all fields of a body up to this size are examined; a longer body may have millions
 _SHORT_BYTES: Final = 64 * 1024
 _FAULTS: Final = (InvalidRequest, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BOM: Final = b"\xef\xbb\xbf"
-# the decoder's words for an escape such as \ud83d that stands without its other half
+# the decoder's message for an escape such as \ud83d without its other half
 _HALF: Final = re.compile(r"(?:surrogate pair|unexpected end of hex escape) \(byte (\d+)\)")
-# how far behind a half the decoder looks for the other one
+# how far past a half the decoder looks for the other one
 _PAIR: Final = b" " * 6
-# a key of the body itself, from the end of the value before it
+# a top-level key, matched from the end of the previous value
 _KEY: Final = re.compile(rb'[ \t\r\n,{]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{\]}]|[^\[{\]}",]++|,', re.DOTALL)
 _OPENED: Final = (b"[", b"{")
@@ -82,7 +82,7 @@ _every = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def _unread(names: Iterable[str]) -> Callable[[bytes | bytearray | Raw], Struct]:
-    """A decoder that leaves the fields of these names raw. Others are skipped."""
+    """A decoder that keeps the fields with these names as raw JSON and skips all others."""
     return msgspec.json.Decoder(msgspec.defstruct("Unread", [(name, Raw | UnsetType, UNSET) for name in names])).decode
 
 
@@ -96,16 +96,16 @@ def _fields(unread: Struct) -> dict[str, Raw]:
 
 
 def _as_written(body: bytes | bytearray) -> dict[str, Raw]:
-    """The fields of a body; of a long one, those with known names."""
+    """The fields of a body as raw JSON; for a long body, only those with known names."""
     return _every(body) if len(body) <= _SHORT_BYTES else _fields(_envelope(body))
 
 
 def decode_request(
     body: bytes | bytearray, *, counting: bool = False, known: KnownTools | None = None
 ) -> MessagesRequest:
-    """Read a request's body. Raises InvalidRequest, its message in the form `messages.0.content: …`.
+    """Decode a request body. Raises InvalidRequest with a message of the form `messages.0.content: …`.
 
-    `counting` is for `count_tokens`, which needs no `max_tokens`. `known` are the tools that came before.
+    `counting` is for `count_tokens`, which needs no `max_tokens`. `known` holds the tool lists of earlier requests.
     """
     if not body:
         raise InvalidRequest("the request body is empty")
@@ -117,8 +117,8 @@ def decode_request(
 
 
 def _read_in_parts(body: bytes | bytearray, known: KnownTools | None) -> tuple[MessagesRequest, dict[str, Raw]] | None:
-    """As `_read`, with tools that are known and long messages cut out. None if there are neither, and if anything is
-    wrong: what it is, and where, is told of the body as it came.
+    """Like `_read`, but with known tools and long messages cut out first. Returns None if the body has neither, or if
+    anything is wrong: the error and its position are then determined from the original body.
     """
     rest, tools = (known and known.cut_out(body)) or (body, None)
     try:
@@ -142,7 +142,7 @@ def _read_in_parts(body: bytes | bytearray, known: KnownTools | None) -> tuple[M
 
 
 def _read_whole(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw]]:
-    """As `_read`. Raises InvalidRequest for all that is wrong."""
+    """Like `_read`, but raises InvalidRequest for every error."""
     try:
         return _read(body)
     except ValidationError as error:
@@ -154,8 +154,8 @@ def _read_whole(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw
 
 
 def _read(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw]]:
-    """The request, and its fields as they were written. Raises one of _FAULTS."""
-    # raw fields and skipped ones are not checked by the decoder
+    """The request and its fields as raw JSON. Raises one of _FAULTS."""
+    # the decoder does not check the UTF-8 of raw and skipped fields
     if not body.isascii():
         body.decode()
     request, fields = _decode_reduced(body), _as_written(body)
@@ -165,60 +165,60 @@ def _read(body: bytes | bytearray) -> tuple[MessagesRequest, dict[str, Raw]]:
 
 def _what_is_wrong(body: bytes | bytearray, error: Exception) -> str:
     if body.startswith(_BOM):
-        return "it begins with a byte order mark; send it without"
+        return "it begins with a byte order mark; remove it"
     if isinstance(error, UnicodeDecodeError):
         return str(error)
     try:
-        # the decoder takes a half close to the end for one that was cut
+        # near the end of the body, the decoder takes a lone half for a truncated escape
         _envelope(body + _PAIR)
     except (msgspec.DecodeError, RecursionError) as again:
         if half := _HALF.search(str(again)):
             return (
                 f"no low surrogate in string: a text was cut inside a character close to byte {half[1]}, which leaves "
-                "an escape such as \\ud83d without its other half; cut the text in front of it"
+                "an escape such as \\ud83d without its other half; cut the text before that character"
             )
     return str(error)
 
 
 def _refuse_repeated_keys(body: bytes | bytearray, known: dict[str, Raw]) -> None:
-    """Whoever has looked at the body before may have gone by the other one of two equal keys.
+    """Refuse a body with a repeated key: another reader, such as a proxy, may have used the other value.
 
-    Only the keys of the body itself are looked at: the decoder does not tell of repeated keys, and to look for them
-    in each message and block takes longer than to read the request. Raises InvalidRequest, and what the decoder raises.
+    Only top-level keys are checked: the decoder does not report repeated keys, and searching every message and block
+    takes longer than decoding the request. Raises InvalidRequest, and whatever the decoder raises.
     """
     values = sum(map(len, map(_view, known.values())))
     left = len(body) - values - len("".join(known)) - _AROUND_FIELD * len(known) - 1
-    # as most clients write it, with few blanks or none: nothing is left that a second key could stand in
+    # most clients write little or no whitespace: too few bytes are left to hold a second key
     if left < (_LEAST_REPEATED if known.keys() <= _KNOWN else _LEAST_UNKNOWN):
         return
     if left == 2 * len(known) - 1 and body == _with_blanks(known):
         return
     if left > _MOST_UNKNOWN:
         raise InvalidRequest(
-            f"the request body holds more than {_MOST_UNKNOWN} bytes beside the fields that are known here: "
-            "one is given twice, or is not of the Messages API"
+            f"the request body holds more than {_MOST_UNKNOWN} bytes outside the known fields: "
+            "a field is repeated, or is not part of the Messages API"
         )
     seen: set[str] = set()
     at, key = 0, ""
     while found := _KEY.match(body, at):
         key, at = _text(found[1]), found.end()
         value = known.get(key)
-        # of equal keys the decoder keeps the last value
+        # of repeated keys, the decoder keeps the last value
         if key in seen or (value is not None and not body.startswith(value, at)):
             break
         seen.add(key)
         at = _end_of_value(body, at) if value is None else at + len(memoryview(value))
     if not _END.match(body, at):
-        raise InvalidRequest(f"{key[:40]}: must not be given twice")
+        raise InvalidRequest(f"{key[:40]}: must not appear twice")
 
 
 def _with_blanks(fields: dict[str, Raw]) -> bytes:
-    """A body with a blank behind each colon and comma, as Python writes it."""
+    """A body with a space after each colon and comma, as Python's `json` writes it."""
     return b"{%b}" % b", ".join([b'"%b": %b' % (name.encode(), value) for name, value in fields.items()])
 
 
 def _end_of_value(body: bytes | bytearray, at: int) -> int:
-    """Where a JSON value ends that is known to be valid."""
+    """The end of the JSON value at `at`, which must be valid."""
     depth = 0
     while token := _TOKEN.match(body, at):
         at = token.end()
@@ -255,8 +255,8 @@ def _in_words(error: ValidationError) -> str:
 
 
 def _decode_reduced(body: bytes | bytearray) -> MessagesRequest:
-    """Decode; blocks and tools of unknown types that do not fit are reduced to their type: they may hold anything.
-    All the rest stays as it was written, byte for byte, and is refused if it does not fit.
+    """Decode. Blocks and tools of unknown types that do not fit the schema are reduced to their type, as they may hold
+    anything. Everything else is kept byte for byte and refused if it does not fit.
     """
     try:
         return _decode(body)
@@ -269,7 +269,7 @@ def _decode_reduced(body: bytes | bytearray) -> MessagesRequest:
 
 
 def _each(raw: Raw, reduced: Callable[[Raw], Raw]) -> Raw:
-    """`raw` with its items reduced; as it is if it is no list."""
+    """`raw` with its items reduced, or unchanged if it is not a list."""
     try:
         return Raw(msgspec.json.encode([reduced(item) for item in _items(raw)]))
     except ValidationError:

@@ -3,7 +3,7 @@
     ApiError                 an answer for the client: status, type, message, retry advice
       InvalidRequest         400, the client's own fault
 
-Source: the API's error page; what clients do with each is in research/claude-code.md, sections 5 and 9.
+Source: https://docs.claude.com/en/api/errors
 """
 
 from typing import Final
@@ -39,9 +39,9 @@ def error_type(status: int) -> str:
 
 
 class ApiError(Exception):
-    """An error that the client gets to see.
+    """An error that the client receives.
 
-    `retry_after` is in seconds. `should_retry` None means: by the status (408, 429 and 5xx heal, the rest do not).
+    `retry_after` is in seconds. With `should_retry` None, the status decides: 408, 429 and 5xx are retryable.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ApiError(Exception):
         )
 
     def headers(self) -> dict[str, str]:
-        """`x-should-retry`, so that a client does not try for minutes what cannot heal, and `retry-after`."""
+        """`retry-after`, and `x-should-retry`, which keeps a client from retrying a permanent error for minutes."""
         headers = {"x-should-retry": "true" if self.should_retry else "false"}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -79,7 +79,7 @@ class ApiError(Exception):
 
 
 class InvalidRequest(ApiError):
-    """The request is not one that the Messages API takes; `message` says where and what."""
+    """The request is not valid for the Messages API; `message` names the field and the error."""
 
     def __init__(self, message: str) -> None:
         super().__init__(400, message)

@@ -1,11 +1,11 @@
 """Ids that clients see: unique, in Anthropic's form.
 
-Claude Code merges turns whose message ids are equal and loses one of two calls with one id (research/claude-code.md,
-section 2).
+They must be unique: Claude Code merges turns that have the same message id, and loses one of two calls that share an id
+(observed in 2.0.77, 2.1.197 and 2.1.330).
 """
 
-# Ids are to be unique, not secret: the system's random numbers cost a call into the kernel each. These begin anew after
-# a fork.
+# Ids must be unique, not secret: each number from `secrets` would cost a system call. Python reseeds this generator
+# after a fork.
 from random import getrandbits
 
 

@@ -1,8 +1,8 @@
-"""Lists of tools that came before.
+"""Tool lists seen in earlier requests.
 
-A client sends the same tools with each turn: tens of kilobytes, most of a short conversation's request. They are found
-by their bytes, so that they are neither read nor translated again. What is kept is bounded, and is no secret to who
-finds it: only the same bytes do.
+A client sends the same tools with each turn: tens of kilobytes, most of a short conversation's request. They are
+recognised by their bytes, and so neither decoded nor translated again. The cache is bounded. It reveals nothing across
+clients: only a request with the same bytes finds a list.
 """
 
 import secrets
@@ -16,12 +16,12 @@ from gateway.anthropic.request import Tool
 
 _MOST_LISTS: Final = 32
 _MOST_BYTES: Final = 8 * 1024 * 1024
-# a shorter list is read in less time than it is looked for
+# a shorter list is decoded in less time than the search takes
 LEAST_BYTES: Final = 2048
-# Claude Code's tools are followed by one short list at most
+# Claude Code sends at most one short list after its tools
 _LISTS_BEHIND: Final = 4
 
-# what no client can have written
+# a random name, which no client can have sent
 _NAME: Final = secrets.token_hex(16)
 _MARK: Final = b'[{"name":"%b"}]' % _NAME.encode()
 
@@ -29,33 +29,33 @@ _decode = msgspec.json.Decoder(list[Tool]).decode
 
 
 def is_mark(tools: Sequence[Tool] | None) -> bool:
-    """Whether these tools are what `KnownTools.cut_out` left."""
+    """Whether these tools are the mark that `KnownTools.cut_out` left."""
     return tools is not None and len(tools) == 1 and tools[0].name == _NAME
 
 
 class SharedTools(list[Tool]):
-    """Tools that requests share: nobody may change them. `made`: what was made of them, for the next one."""
+    """Tools shared by requests; must not be changed. `made` caches what was derived from them."""
 
     __slots__ = ("made", "written")
 
     def __init__(self, written: bytes) -> None:
-        """Read them from their JSON. Raises what the decoder raises."""
+        """Decode the tools from their JSON. Raises what the decoder raises."""
         super().__init__(_decode(written))
         self.written = written
         self.made: dict[Hashable, Any] = {}
 
 
 class KnownTools:
-    """Finds lists of tools in the bodies of requests; safe to use from several threads."""
+    """Finds known tool lists in request bodies; thread-safe."""
 
     def __init__(self) -> None:
-        # the most recent ones first; replaced, never changed
+        # most recently used first; the tuple is replaced, never changed
         self._kept: tuple[SharedTools, ...] = ()
 
     def cut_out(self, body: bytes | bytearray) -> tuple[bytes, SharedTools] | None:
-        """The body with a mark in place of a list that is known, and that list; None if there is none in it.
+        """The body with a mark in place of a known list, and that list; None if the body holds none.
 
-        The mark may have come to stand in another place than `tools`: `is_mark` tells, once the body has been read.
+        The mark may have replaced something other than `tools`: check the decoded body with `is_mark`.
         """
         end = len(body)
         if end < LEAST_BYTES:
@@ -72,7 +72,7 @@ class KnownTools:
         return None
 
     def keep(self, raw: Raw) -> SharedTools | None:
-        """The list of tools with these bytes, from now on a known one; None if it is not worth it, or cannot be."""
+        """Cache the tool list with these bytes and return it; None if it is too short, too long or does not decode."""
         if not LEAST_BYTES <= len(memoryview(raw)) <= _MOST_BYTES:
             return None
         written = bytes(raw)
@@ -81,7 +81,7 @@ class KnownTools:
             try:
                 tools = SharedTools(written)
             except ValidationError:
-                # some are of types that are not known here: such a list is read in another way
+                # a tool of an unknown type does not fit the schema: such a list is not cached
                 return None
         self._keep(tools)
         return tools

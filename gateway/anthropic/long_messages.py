@@ -1,9 +1,9 @@
-"""The messages of a long request, cut out of its body before that is read.
+"""The messages of a long request, cut out of its body before the body is decoded.
 
-To read a body means to walk through it twice: once for what it says, and once for how it is written
-(`gateway.anthropic.decode`). Messages, which may be megabytes, are spared the second walk if they are read on their
-own. Where they are long plain texts, a user's stay as they were written: to read a string and to write it again takes
-as long as all else that is done with it.
+Decoding makes two passes over a body: one for its values and one for its raw fields (`gateway.anthropic.decode`).
+Messages, which may be megabytes, skip the second pass if they are decoded separately. Where they are long plain
+strings, user messages stay encoded: decoding a string and encoding it again takes as long as everything else that is
+done with it.
 """
 
 import re
@@ -16,24 +16,24 @@ from msgspec import Raw, Struct
 
 from gateway.anthropic.request import Block, Message
 
-# shorter ones are walked through twice in less time than they are looked for
+# for shorter messages, two passes take less time than the search
 _LEAST_BYTES: Final = 64 * 1024
-# where clients begin their messages, and how much they send behind them
+# how far from the start clients begin their messages, and how much they send after them
 _FRONT_BYTES: Final = 4096
 _BACK_BYTES: Final = 64 * 1024
 _BEGIN: Final = re.compile(rb'"messages"[ \t\r\n]*+:[ \t\r\n]*+(?=\[)')
-# what clients send next, if they send more lists: Claude Code; Anthropic's SDK for Python; that for TypeScript
+# the key after `messages`, if more lists follow: Claude Code, Anthropic's Python SDK, its TypeScript SDK
 _NEXT: Final = (b'"system"', b'"model"', b'"tools"')
-# what no client can have written
+# a random role, which no client can have sent
 _ROLE: Final = secrets.token_hex(16)
 _MARK: Final = b'[{"role":"%b","content":""}]' % _ROLE.encode()
 
-# how a list begins whose first message is a plain text
+# the beginning of a list whose first message is a plain string
 _PLAIN: Final = re.compile(rb'\[\s*+\{\s*+"role"\s*+:\s*+"user"\s*+,\s*+"content"\s*+:\s*+"')
-# a shorter text is read in less time than it takes to have two kinds of them
+# a shorter text is decoded in less time than handling two kinds of text takes
 _LONG_TEXT: Final = 4096
-# beginnings of messages are looked for in a window each so many bytes (no power of two, as sizes of messages may be);
-# where few windows hold one, the messages are long
+# messages are sampled: one window in every _SPACING bytes (not a power of two, as message sizes may be) is searched for
+# the beginning of a message; if few windows hold one, the messages are long
 _SPACING: Final = 60_013
 _WINDOW: Final = 2048
 _FEW: Final = 1 / 16
@@ -51,10 +51,10 @@ _decode_content = msgspec.json.Decoder(str | list[Block]).decode
 
 
 def cut_out_messages(body: bytes | bytearray) -> tuple[bytes, list[Message]] | None:
-    """The body with a mark in place of its messages, and these; None if they are short, or not where they are sought.
+    """The body with a mark in place of its messages, and the messages; None if they are short, or not found.
 
-    The mark may have come to stand in another place than `messages`: `is_mark` tells, once the body has been read.
-    Raises what the decoder raises, where what was found turns out not to be a list of messages.
+    The mark may have replaced something other than `messages`: check the decoded body with `is_mark`. Raises what the
+    decoder raises if what was found is not a list of messages.
     """
     if len(body) < _LEAST_BYTES or (begin := _BEGIN.search(body, 0, _FRONT_BYTES)) is None:
         return None
@@ -69,7 +69,7 @@ def cut_out_messages(body: bytes | bytearray) -> tuple[bytes, list[Message]] | N
 
 
 def _are_long(body: bytes | bytearray, start: int, end: int) -> bool:
-    """Whether the messages between these bytes are long ones, as far as some places tell."""
+    """Whether the messages between these positions are long, judging by a sample."""
     places = range(start + _SPACING, end, _SPACING)
     few = round(_FEW * len(places))
     for at in places:
@@ -86,12 +86,12 @@ def _read(message: _Unread) -> Message:
 
 
 def is_mark(messages: Sequence[Message]) -> bool:
-    """Whether these messages are what `cut_out_messages` left."""
+    """Whether these messages are the mark that `cut_out_messages` left."""
     return len(messages) == 1 and messages[0].role == _ROLE
 
 
 def _end(body: bytes | bytearray) -> int:
-    """Where the messages end, unless they end elsewhere."""
+    """The likely end of the messages."""
     for key in _NEXT:
         at = body.rfind(key, -_BACK_BYTES)
         end = body.rfind(b"]", 0, at) + 1 if at > 0 else 0

@@ -1,4 +1,4 @@
-"""An answer as one complete message, the body of a `stream: false` response."""
+"""An answer as one complete message: the body of a `stream: false` response."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from gateway.anthropic.writer import Finish
 
 
 class MessageWriter:
-    """Gathers one answer; `body` gives the JSON once it is finished."""
+    """Collects one answer; `body` returns its JSON once it is finished."""
 
     __slots__ = ("_content", "_finish", "_pieces", "_seal")
 
@@ -29,7 +29,7 @@ class MessageWriter:
         self._sign("")
 
     def redacted_thinking(self, data: str) -> None:
-        """A whole redacted_thinking block."""
+        """Add a complete redacted_thinking block."""
         self._content.append({"type": "redacted_thinking", "data": data})
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
@@ -86,8 +86,8 @@ class MessageWriter:
 def tool_input(arguments: str) -> dict[str, Any]:
     """A tool call's arguments as the object that clients need.
 
-    Arguments that a token limit cut are completed, as the SDKs do with a stream. What is no object at all is kept
-    in the form that Claude Code gives to such input itself, and that this gateway turns back into the raw text.
+    Arguments cut off by a token limit are completed, as the SDKs do with a stream. Anything that is not an object is
+    kept in the form that Claude Code itself uses for such input; this gateway turns that form back into the raw text.
     """
     if not arguments.strip():
         return {}

@@ -14,9 +14,9 @@ class Pricing(Struct):
 
 
 class ModelInfo(Struct):
-    """One model. `created_at` is RFC 3339; the fields with a default of UNSET are left out where the backend does not
-    tell them. `thinking` and `pricing` are not Anthropic's: what sets up a client shows them. The other fields are
-    those that the SDK's type requires.
+    """One model. `created_at` is RFC 3339; fields that default to UNSET are omitted if the backend does not give them.
+
+    `thinking` and `pricing` are not Anthropic's: `claude-gateway setup` shows them. The SDKs require the other fields.
     """
 
     id: str
@@ -31,7 +31,7 @@ class ModelInfo(Struct):
 
 
 class ModelPage(Struct):
-    """A page of models, newest API shape: the ids of its ends serve as cursors."""
+    """A page of models; the ids of its first and last model serve as cursors."""
 
     data: Sequence[ModelInfo]
     has_more: bool
@@ -40,7 +40,7 @@ class ModelPage(Struct):
 
 
 def timestamp(created: int) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC; what is no time at all becomes 1970, Anthropic's word for unknown."""
+    """Seconds since 1970 as RFC 3339 in UTC; an invalid time becomes 1970, Anthropic's value for unknown."""
     try:
         moment = datetime.fromtimestamp(created, UTC)
     except (ValueError, OverflowError, OSError):
@@ -51,7 +51,7 @@ def timestamp(created: int) -> str:
 def page(
     models: Sequence[ModelInfo], *, limit: int = 20, after_id: str | None = None, before_id: str | None = None
 ) -> ModelPage:
-    """The models after (or before) a cursor, `limit` at most. An unknown cursor gives an empty page."""
+    """At most `limit` models after (or before) a cursor. An unknown cursor gives an empty page."""
     ids = [model.id for model in models]
     if after_id is not None:
         start = ids.index(after_id) + 1 if after_id in ids else len(ids)

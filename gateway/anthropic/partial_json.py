@@ -1,4 +1,4 @@
-"""JSON that was cut off, completed: what a client's own incremental parser would make of it."""
+"""Complete truncated JSON, as a client's own incremental parser would."""
 
 import re
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<closed>"?)|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 _CLOSER: Final = {"{": "}", "[": "]"}
 _LITERALS: Final = frozenset({"true", "false", "null"})
-# a cut escape, or the first half of a surrogate pair, behind any number of whole `\\`
+# a truncated escape, or the first half of a surrogate pair, after any number of complete `\\`
 _CUT_ESCAPE: Final = re.compile(r"(?<!\\)((?:\\\\)*)(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
 
 
 def complete(text: str) -> str:
-    """Close what is open in `text`; drop a half-written key, number or word at its end.
+    """Close every open string, list and object in `text`; drop an incomplete key, number or word at its end.
 
-    What comes back may still be no JSON (the text was broken, not cut): the caller parses it.
+    The result is not JSON if the text was malformed rather than truncated: the caller has to parse it.
     """
     closers: list[str] = []
-    end = 0  # up to here the text stands by itself, but for the closers
+    end = 0  # up to here the text is complete, except for the closers
     before = ""
     for token in _TOKEN.finditer(text):
         mark = token[0][0]

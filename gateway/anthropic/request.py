@@ -1,9 +1,10 @@
 """The Messages API's request as typed structs: `POST /v1/messages` and `/v1/messages/count_tokens`.
 
-Tolerant where Anthropic's API grows: of blocks and tools of unknown types only the type is needed. Tool inputs and
-schemas stay raw JSON: they are passed on, not read. Source: research/claude-code.md, section 9.
+Tolerant where Anthropic's API grows: blocks and tools of unknown types need only a type. Tool inputs and schemas stay
+raw JSON: they are passed on, not read. Source: https://docs.claude.com/en/api/messages
 
-Structs of which a conversation has thousands are not the garbage collector's (`gc=False`): they form no cycles.
+Structs that occur by the thousand in a conversation form no cycles and are not tracked by the garbage collector
+(`gc=False`).
 """
 
 from typing import Any, Final
@@ -25,9 +26,9 @@ class Source(Struct, gc=False):
 
 
 class Block(Struct, gc=False):
-    """A content block of any type; which fields count depends on `type`.
+    """A content block of any type; `type` determines which fields apply.
 
-    `content` is that of a tool result (a string or blocks) or, with server tools, an object. `source` is a string in
+    `content` is a string or blocks, or an object in the result of a server tool. `source` is a string in
     `search_result` blocks.
     """
 
@@ -49,9 +50,10 @@ class Block(Struct, gc=False):
 
 
 class Message(Struct, gc=False):
-    """One turn; `content` is a string or blocks. Claude Code sends `system` turns in the middle.
+    """One turn; `content` is a string or blocks. Claude Code also sends `system` turns in mid-conversation.
 
-    A long string of a user may be left as its JSON (`gateway.anthropic.long_messages`), which is known to be valid.
+    The `content` of a long user message may be the raw JSON of a string, known to be valid
+    (`gateway.anthropic.long_messages`).
     """
 
     role: str
@@ -59,7 +61,7 @@ class Message(Struct, gc=False):
 
 
 class Tool(Struct, gc=False):
-    """A tool; `input_schema` is empty in the ones that Anthropic's servers would run."""
+    """A tool; `input_schema` is empty for tools that Anthropic's servers would run."""
 
     name: str | None = None
     type: str | None = None
@@ -84,7 +86,7 @@ class Thinking(Struct):
 
 
 class Format(Struct):
-    """An output format; `json_schema` is the one that exists."""
+    """An output format; `json_schema` is the only one."""
 
     type: str
     schema: Raw = _NO_RAW

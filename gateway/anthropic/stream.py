@@ -1,12 +1,14 @@
 """An answer as Anthropic's server-sent events.
 
-Rules that hold here and nowhere else:
-- The table below is the whole grammar of a stream. What it does not list cannot be written: not a delta without its
-  start, not two open blocks, not a gap in the indexes, nothing after `message_stop` or `error`.
-- An illegal event is our own fault and raises StreamStateError. A backend's fault is an event like the others:
-  `error`, which ends the stream without `message_stop`, so that no client takes a cut answer for a whole one.
-- Text, thinking and tool input go out in deltas only: clients throw away what a start holds
-  (research/claude-code.md, section 2). `event:` lines are needed; frames end with a blank line.
+Rules enforced here and nowhere else:
+- TRANSITIONS is the whole grammar of a stream. What it does not list cannot be written: a delta without its start, two
+  open blocks, a gap in the indexes, anything after `message_stop` or `error`.
+- An illegal event is a bug in the gateway and raises StreamStateError. A backend fault is an ordinary event: `error`,
+  which ends the stream without `message_stop`, so that no client takes a truncated answer for a complete one.
+- Text, thinking and tool input go out in deltas only: Claude Code discards content in `content_block_start`. Clients
+  need the `event:` lines; a blank line ends each frame.
+
+Source: https://docs.claude.com/en/docs/build-with-claude/streaming
 """
 
 from enum import Enum, auto
@@ -19,24 +21,24 @@ from gateway.anthropic.writer import Finish
 _json = msgspec.json.encode
 
 PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
-# an event that counts as a sign of life where a ping does not: claude-code 2.1.197 (research/claude-code.md, section 8)
+# keeps a stream alive where a ping does not: Claude Code 2.1.197 cuts a stream of pings alone after 300 s
 HEARTBEAT: Final = (
     b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":null,"stop_sequence":null},'
     b'"usage":{"output_tokens":0}}\n\n'
 )
-# of a delta, with the quote that ends its string
+# the end of a delta, including the quote that closes its string
 DELTA_END: Final = b'"}}\n\n'
 _MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
 class StreamStateError(Exception):
-    """An event that is not legal at this point of a stream: a fault of the gateway, never of a backend."""
+    """The event is illegal in the current state: a bug in the gateway, never a backend fault."""
 
 
 class State(Enum):
-    """Where a stream is."""
+    """The state of a stream."""
 
-    # members are looked up with every event; Enum's own hash is a Python function
+    # every event looks up a member; Enum's own hash is a slow Python function
     __hash__ = object.__hash__
 
     START = auto()
@@ -50,7 +52,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What can be written."""
+    """The events that can be written."""
 
     __hash__ = object.__hash__
 
@@ -119,7 +121,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
 
 
 class StreamWriter:
-    """Writes one answer as events; the bytes gather until `take` is called, once for each read of the backend."""
+    """Writes one answer as events; buffers the frames until `take`, called once for each read from the backend."""
 
     __slots__ = ("_delta_head", "_frames", "_index", "_state", "has_thought")
 
@@ -128,32 +130,32 @@ class StreamWriter:
         self._index = -1
         self._frames: list[bytes] = []
         self._delta_head = b""
-        # whether there was a thinking block
+        # whether the answer has had a thinking block
         self.has_thought = False
 
     @property
     def state(self) -> State:
-        """Where the stream is."""
+        """The current state."""
         return self._state
 
     @property
     def started(self) -> bool:
-        """Whether `message_start` was written."""
+        """Whether `message_start` has been written."""
         return self._state is not State.START
 
     @property
     def has_content(self) -> bool:
-        """Whether a block was opened."""
+        """Whether a block has been opened."""
         return self._index >= 0
 
     @property
     def closed(self) -> bool:
-        """Whether the stream has ended, well or not."""
+        """Whether the stream has ended, normally or with an error."""
         return self._state is State.CLOSED
 
     @property
     def delta_begin(self) -> bytes:
-        """A delta of the open block up to its string, with the quote that begins it."""
+        """The beginning of a delta of the open block, up to and including the quote that opens its string."""
         return self._delta_head + b'"'
 
     def take(self) -> bytes:
@@ -183,12 +185,12 @@ class StreamWriter:
         self._frames.append(b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % _json(message))
 
     def ping(self) -> None:
-        """Show the client that the answer is still coming."""
+        """Tell the client that the answer is still in progress."""
         self._to(Event.PING)
         self._frames.append(PING)
 
     def heartbeat(self) -> None:
-        """The same for clients that do not count pings: a `message_delta` that says nothing."""
+        """The same for clients whose timeout ignores pings: an empty `message_delta`."""
         self._to(Event.HEARTBEAT)
         self._frames.append(HEARTBEAT)
 
@@ -204,7 +206,7 @@ class StreamWriter:
         self._begin(b'{"type":"thinking","thinking":"","signature":""}', b'{"type":"thinking_delta","thinking":')
 
     def redacted_thinking(self, data: str) -> None:
-        """Write a whole redacted_thinking block: all that it holds is in its start."""
+        """Write a complete redacted_thinking block, whose data is all in its start."""
         self._to(Event.REDACTED_THINKING_START)
         self._begin(b'{"type":"redacted_thinking","data":%b}' % _json(data), b"")
         self.end_block()
@@ -239,7 +241,7 @@ class StreamWriter:
         self._frames.append(self._delta_head + _json(partial_json) + b"}}\n\n")
 
     def copy(self, event: Event, contents: bytes) -> None:
-        """Write a delta of the open block for each line of `contents`: a JSON string without its quotes."""
+        """Write a delta of the open block for each line of `contents`; a line is a JSON string without its quotes."""
         self._to(event)
         begin = self.delta_begin
         if b"\n" in contents:
@@ -254,7 +256,7 @@ class StreamWriter:
         )
 
     def finish(self, finish: Finish) -> None:
-        """Close the message: its stop reason, its real token counts, `message_stop`."""
+        """End the message with its stop reason, its actual token counts and `message_stop`."""
         self._to(Event.MESSAGE_DELTA)
         self._frames.append(
             b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":%b,"stop_sequence":%b},'

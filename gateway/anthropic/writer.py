@@ -1,7 +1,7 @@
-"""What both writers of an answer take: content blocks, one after the other, then the end.
+"""The interface of both answer writers: content blocks, one after the other, then the end.
 
-One block is open at a time; its text, thinking or tool input comes in pieces of any size. `StreamWriter` makes
-Anthropic's events of it, `MessageWriter` the complete message: so the two can never disagree.
+One block is open at a time; its text, thinking or tool input comes in pieces of any size. `StreamWriter` writes
+Anthropic's events and `MessageWriter` the complete message; the shared interface keeps the two consistent.
 """
 
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "ref
 
 
 class Usage(Struct, frozen=True):
-    """Tokens of one answer. `input_tokens` is without the cached ones, as Anthropic counts."""
+    """Token counts of one answer. As in Anthropic's API, `input_tokens` excludes cached tokens."""
 
     input_tokens: int
     output_tokens: int
@@ -38,7 +38,7 @@ class BlockWriter(Protocol):
         """Open a thinking block."""
 
     def redacted_thinking(self, data: str) -> None:
-        """A whole redacted_thinking block; none may be open."""
+        """Add a complete redacted_thinking block; no block may be open."""
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""

@@ -1,1 +1,1 @@
-"""The adapter: one session, the breaker around each call, the model catalogue, the table of profiles."""
+"""The adapter: one session, the breaker around each call, the model catalogue, and the table of profiles."""

@@ -1,4 +1,4 @@
-"""Calls to the backend: one session for all, the breaker around each try, every failure as a BackendFault."""
+"""Calls to the backend: one session for all, the breaker around each attempt, every failure as a BackendFault."""
 
 import asyncio
 import os
@@ -28,21 +28,21 @@ from gateway.translate.refusals.faults import BackendFault, fault_from_response
 
 _LIST_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 2.0
-# Idle connections are closed before the server does it, which could cut a request short: servers on the user's own
-# machines wait 5 s (llama.cpp, uvicorn); hosted ones a minute or more, and a new connection to them costs more.
+# Idle connections are closed before the server closes them, which could cut a request short. Servers on the user's own
+# machines wait 5 s (llama.cpp, uvicorn); hosted ones wait a minute or more, and a new connection to them costs more.
 _IDLE_SECONDS: Final = {"http": 4.0, "https": 30.0}
 
 _HEADERS: Final = b"Accept: application/json\r\nAccept-Encoding: gzip, deflate\r\n"
-# a compressed stream comes in lumps
+# a compressed stream arrives in bursts
 _STREAM_HEADERS: Final = b"Accept: text/event-stream\r\nAccept-Encoding: identity\r\n"
 
 log = structlog.get_logger(__name__)
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """How long the backend may take, in seconds, until a call fails: `connect`, with the wait for a free connection;
-    `send`, for it to take a slice of the request; `answer`, from the request to the answer's head; `silence`, between
-    two pieces of the answer.
+    """How long the backend may take, in seconds, before a call fails: `connect`, including the wait for a free
+    connection; `send`, to accept a slice of the request; `answer`, from the request to the answer's head; `silence`,
+    between two pieces of the answer.
     """
 
     connect: float = 10.0
@@ -52,7 +52,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
 
 class Backend:
-    """The adapter. Owns the session: `close` it."""
+    """The adapter. It owns the session: call `close`."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Backend:
         connections: int = 0,
         key: str = "",
     ) -> None:
-        """`connections`: the most at a time; 0 for any number. `key` goes to the backend in place of a client's token.
+        """`connections`: the most at a time; 0 for no limit. `key` goes to the backend in place of a client's token.
 
-        Needs a running loop.
+        Needs a running event loop.
         """
         self.endpoint = endpoint
         self.breaker = breaker
-        # if set, is told why a call is made again
+        # if set, called with the fault that a call is retried after
         self.on_retry: Callable[[BackendFault], None] | None = None
         self._timeouts = timeouts
         self._retry = retry
@@ -94,8 +94,8 @@ class Backend:
         )
 
     async def chat(self, body: bytes | bytearray, *, token: str, stream: bool, trace: Trace = UNTRACED) -> Call:
-        """Send a request, again where that is safe, and give its answer, to be used with `async with`. Each try is a
-        call of `trace`.
+        """Send a request, with retries where they are safe, and return the answer, to be used with `async with`. Each
+        attempt is a call of `trace`.
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
@@ -119,12 +119,12 @@ class Backend:
             await asyncio.sleep(pause)
 
     def asks_again(self, fault: BackendFault) -> None:
-        """Note that a call is made again after this fault."""
+        """Report that a call is retried after this fault."""
         if self.on_retry is not None:
             self.on_retry(fault)
 
     async def models(self, token: str | None) -> list[Model]:
-        """The model list. Raises BackendFault, also for an answer that is no list; the breaker does not care."""
+        """The model list. Raises BackendFault, also for an answer that is not a list. The breaker is not involved."""
         try:
             async with self._session.get(
                 self.endpoint.models,
@@ -145,14 +145,14 @@ class Backend:
             raise await self._explained(error) from None
         if response.status == 404:
             text = (
-                f"the backend has no model list at {self.endpoint.models_shown}: if requests fail, too, correct the "
-                "path of BACKEND_URL"
+                f"the backend has no model list at {self.endpoint.models_shown}: if requests also fail, correct "
+                "the path in BACKEND_URL"
             )
             raise BackendFault(404, text, counts=False)
         if "html" in response.content_type and response.status not in (401, 403):
             text = (
                 f"a web page answers at {self.endpoint.models_shown} ({response.status}), not an API: correct the port "
-                "or the path of BACKEND_URL"
+                "or the path in BACKEND_URL"
             )
             raise BackendFault(502, text, should_retry=False)
         if response.status != 200:
@@ -166,7 +166,7 @@ class Backend:
             raise BackendFault(502, text) from None
 
     async def _explained(self, error: BaseException) -> BackendFault:
-        """As `_unreachable`, with a look at what is there."""
+        """Like `_unreachable`, but checks first whether the backend speaks TLS."""
         reached = not isinstance(error, aiohttp.ClientConnectorError)
         if reached and self.endpoint.chat.scheme == "http" and await speaks_tls(self.endpoint.chat):
             text = f"the backend at {self.endpoint.shown} speaks TLS, not plain HTTP: begin BACKEND_URL with https://"
@@ -174,7 +174,7 @@ class Backend:
         return self._unreachable(error, Attempt())
 
     def authorization(self, token: str) -> dict[str, str]:
-        """The header that carries a client's token, or this gateway's key in its place; none without either."""
+        """The header that carries the client's token, or this gateway's key in its place; empty without either."""
         key = self._key or token
         if not key:
             return {}
@@ -182,13 +182,13 @@ class Backend:
 
     @property
     def _scheme(self) -> str:
-        """What stands in front of a key."""
+        """What precedes a key in its header."""
         return "Bearer " if self._key_header == "Authorization" else ""
 
     async def close(self) -> None:
         """Close all connections."""
         await self._watch.stop()
-        # waits for connections that have something to send still
+        # waits for connections that still have something to send
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._session.close()
@@ -196,7 +196,7 @@ class Backend:
     async def _guarded(
         self, body: bytes | bytearray, headers: bytes, permit: Permit, traced: CallTrace, *, stream: bool
     ) -> Response:
-        """One try; the breaker hears of it if it fails. Raises BackendFault for anything but a 200."""
+        """Make one attempt, and tell the breaker if it fails. Raises BackendFault for anything but a 200."""
         try:
             response = await self._post(body, headers + traced.headers, stream=stream)
             traced.answered(response.status)
@@ -216,10 +216,10 @@ class Backend:
             raise
 
     async def _post(self, body: bytes | bytearray, headers: bytes, *, stream: bool) -> Response:
-        """The response's head. Redirects are not followed: the token is for this host only. Raises BackendFault.
+        """Send a request and wait for the head of its response. Raises BackendFault.
 
-        A server closes idle connections whenever it likes; a request that meets such a one was not taken, and is sent
-        on the next.
+        Redirects are not followed: the token is for this host only. A server may close idle connections at any time; a
+        request sent on such a connection was not received, and is sent on the next one.
         """
         while True:
             attempt = Attempt()
@@ -231,7 +231,7 @@ class Backend:
                     raise self._unreachable(error, attempt) from None
 
     def _unreachable(self, error: BaseException, attempt: Attempt) -> BackendFault:
-        """A failure to connect, or to get an answer, in words that say what to do."""
+        """A failure to connect or to get an answer, as a fault whose message says what to do."""
         where, timeouts = self.endpoint.shown, self._timeouts
         if isinstance(error, aiohttp.ConnectionTimeoutError) and attempt.queued:
             return BackendFault(
@@ -260,9 +260,9 @@ class Backend:
             )
             return BackendFault(502, text, taken=False)
         if isinstance(error, HttpProcessingError | aiohttp.ClientResponseError):
-            text = f"what answers at {where} does not speak HTTP: correct the port in BACKEND_URL, or its https://"
+            text = f"the server at {where} does not speak HTTP: correct the port in BACKEND_URL, or its https://"
             return BackendFault(502, text, taken=attempt.written)
-        text = f"the backend at {where} closed the connection before it answered; try again, or look into its log"
+        text = f"the backend at {where} closed the connection before it answered; try again, or check its log"
         return BackendFault(502, text, taken=attempt.written)
 
     def _too_slow(self, error: TimeoutError, attempt: Attempt) -> BackendFault:
@@ -275,8 +275,8 @@ class Backend:
             return BackendFault(504, text, taken=False)
         if attempt.stuck:
             text = (
-                f"the backend at {where} took nothing of the request for {timeouts.send:g} s (SEND_TIMEOUT_SECS): it "
-                "may be overloaded; try again"
+                f"the backend at {where} accepted no data of the request for {timeouts.send:g} s (SEND_TIMEOUT_SECS): "
+                "it may be overloaded; try again"
             )
             return BackendFault(504, text, taken=False)
         text = (

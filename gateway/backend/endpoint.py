@@ -1,4 +1,4 @@
-"""The backend's addresses, from what a user gives as BACKEND_URL."""
+"""The backend's addresses, derived from BACKEND_URL."""
 
 import re
 from typing import Final
@@ -7,12 +7,12 @@ from msgspec import Struct
 from yarl import URL
 
 _CHAT: Final = "/chat/completions"
-# a path that ends with, or goes on after, a version: `/v1`, `/api/paas/v4`, `/v1beta/openai`
+# a path that ends with a version, or continues after one: `/v1`, `/api/paas/v4`, `/v1beta/openai`
 _VERSIONED: Final = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
 
 
 class Endpoint(Struct, frozen=True):
-    """Where chat completions and the model list are. `shown` and `models_shown` are for logs and errors: no query."""
+    """The URLs of chat completions and the model list. `shown` and `models_shown` are for logs and errors: no query."""
 
     chat: URL
     models: URL
@@ -26,9 +26,9 @@ class Endpoint(Struct, frozen=True):
 
 
 def parse_endpoint(value: str) -> Endpoint:
-    """The endpoint that `value` means: the server's root, its `…/v1`, or the full path of chat completions.
+    """Parse the URL of the server's root, of its `…/v1`, or of chat completions.
 
-    A query (Azure's `api-version`) is kept. Raises ValueError, its text saying what is allowed.
+    A query (such as Azure's `api-version`) is kept. Raises ValueError, which says what is allowed.
     """
     try:
         url = URL(value.strip())
@@ -38,7 +38,7 @@ def parse_endpoint(value: str) -> Endpoint:
     if url.scheme not in ("http", "https") or not url.host or port is None:
         raise ValueError("must be an http:// or https:// URL such as http://127.0.0.1:8000/v1/chat/completions")
     if url.user or url.password:
-        raise ValueError("must hold no user and password: a key goes into BACKEND_API_KEY, or comes from the client")
+        raise ValueError("must not contain a user or password: put a key into BACKEND_API_KEY, or let clients send it")
     path = url.path.rstrip("/")
     base = path.removesuffix(_CHAT)
     if base == path and not _VERSIONED.search(path):

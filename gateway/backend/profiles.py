@@ -1,7 +1,8 @@
 """Backends' quirks as one table of data: the only place that names vendors.
 
-A profile is chosen by the backend's host name, else by `owned_by` in its model list, else it is the generic one.
-Sources: peers.md, section 4.1; backends.md, section 4.
+A profile is chosen by the backend's host name, otherwise by `owned_by` in its model list; the generic one is the
+default. Sources: the vendors' API references, the error messages quoted below, and the samples of vLLM and llama.cpp
+under `tests/samples/backends/`.
 """
 
 from typing import Final
@@ -18,7 +19,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         Profile(name="sglang"),
         Profile(name="llama.cpp"),
         Profile(name="chutes"),
-        # no efforts: a model that cannot think answers 400 to them, and one that can thinks without being told
+        # no efforts: a model that cannot think answers 400 to them, and one that can thinks by default
         Profile(name="ollama", thinking_control="reasoning_effort", reasoning_field="reasoning"),
         Profile(
             name="openrouter",
@@ -27,14 +28,14 @@ _PROFILES: Final[dict[str, Profile]] = {
             reasoning_field="reasoning",
             wants_back=frozenset({"reasoning_details"}),
         ),
-        # its response_format knows no schema: "This response_format type is unavailable now"
+        # response_format does not support schemas: "This response_format type is unavailable now"
         Profile(
             name="deepseek",
             thinking_control="thinking",
             needs_thinking=True,
             drops=frozenset({"top_k", "parallel_tool_calls", "response_format"}),
         ),
-        # "a max of 128 tools can be supported"
+        # "a max of 128 tools can be supported" (MoonshotAI/Kimi-K2#90)
         Profile(
             name="moonshot",
             thinking_control="thinking",
@@ -133,6 +134,6 @@ def profile_for_host(host: str) -> Profile | None:
 
 
 def profile_for_owner(owner: str | None) -> Profile | None:
-    """The profile of a server by what its model list says of the models' owner, or None."""
+    """The profile of a server by the models' `owned_by` in its model list, or None."""
     name = _BY_OWNER.get((owner or "").lower())
     return PROFILES[name] if name else None

@@ -1,4 +1,4 @@
-"""Why a backend cannot be reached, in words: what is wrong, and what to do. TLS, certificates, other protocols."""
+"""Explains why a backend cannot be reached over TLS, and what to do: certificates, protocols, ports."""
 
 import asyncio
 import ssl
@@ -15,16 +15,16 @@ _OWN_CA: Final = "give the CA's certificate, or the certificate itself, to the g
 _CERTIFICATES: Final[Mapping[int, tuple[str, str]]] = {
     9: ("the certificate is not valid yet", "check this machine's clock, and the certificate's dates"),
     10: ("the certificate has expired", "renew it at the backend, or check this machine's clock"),
-    18: ("the certificate is signed by itself", _OWN_CA),
-    19: ("the certificate comes from an authority that is not known here", _OWN_CA),
-    20: ("the certificate comes from an authority that is not known here", _OWN_CA),
+    18: ("the certificate is self-signed", _OWN_CA),
+    19: ("the certificate comes from an unknown authority", _OWN_CA),
+    20: ("the certificate comes from an unknown authority", _OWN_CA),
     62: ("the certificate is for another host name", "use the name in it as BACKEND_URL's host"),
-    64: ("the certificate is not for this IP address", "use a host name that is in it in BACKEND_URL"),
+    64: ("the certificate is not for this IP address", "use a host name from the certificate in BACKEND_URL"),
 }
 
 
 class Trouble(NamedTuple):
-    """What is wrong and what to do; `verify_code` is OpenSSL's, where a certificate is refused."""
+    """What is wrong and what to do; `verify_code` is OpenSSL's, if a certificate was refused."""
 
     said: str
     remedy: str
@@ -32,7 +32,7 @@ class Trouble(NamedTuple):
 
 
 def tls_trouble(error: BaseException) -> Trouble:
-    """What a TLS error of aiohttp's, or of Python's, tells."""
+    """Explain a TLS error of aiohttp or Python."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         known = _CERTIFICATES.get(cause.verify_code)
@@ -44,7 +44,7 @@ def tls_trouble(error: BaseException) -> Trouble:
 
 
 async def speaks_tls(url: URL) -> bool:
-    """Whether a TLS handshake is answered. Nothing is sent inside it, so the certificate need not be right."""
+    """Whether the server answers a TLS handshake. The certificate is not checked, because nothing is sent."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -52,7 +52,7 @@ async def speaks_tls(url: URL) -> bool:
 
 
 async def shake_hands(url: URL, context: ssl.SSLContext) -> tuple[str, float | None] | None:
-    """The version of TLS, and the certificate's end in seconds since 1970 if it was checked; None if it fails."""
+    """The TLS version, and the certificate's expiry in seconds since 1970 if it was checked; None if this fails."""
     try:
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)

@@ -1,11 +1,11 @@
-"""W3C trace context: what of it a client sent, and what goes to the backend.
+"""W3C trace context: what a client sends, and what the gateway passes on to the backend.
 
-A request belongs to its client's trace whether or not the gateway exports spans: `traceparent` and `tracestate` go on
-to the backend. A stranger wrote them, and they become lines of a request's head: `traceparent` is put together again
-from the numbers in it, and `tracestate` goes on only if all of it has the form that it must have. `baggage` is not
-passed on: it can hold anything of its users, and the backend may be somebody else's.
+A request belongs to its client's trace whether or not the gateway exports spans: `traceparent` and `tracestate` are
+passed on to the backend. They come from strangers and become lines of a request head, so `traceparent` is rebuilt from
+the numbers in it, and `tracestate` is passed on only if all of it is well-formed. `baggage` is not passed on: it can
+contain anything about users, and the backend may belong to somebody else.
 
-Source: W3C Trace Context, sections 3.2 (`traceparent`) and 3.3 (`tracestate`).
+Source: https://www.w3.org/TR/trace-context/, sections 3.2 (`traceparent`) and 3.3 (`tracestate`).
 """
 
 import re
@@ -21,12 +21,12 @@ _PARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a
 _KEY: Final = r"(?:[a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
 _MEMBER: Final = re.compile(rf"({_KEY})=[ -+\--<>-~]{{0,255}}[!-+\--<>-~]")
 _MOST_MEMBERS: Final = 32
-# those that are defined: sampled, random trace id
+# the defined flags: sampled, random trace id
 _FLAGS: Final = 0x03
 
 
 class TraceContext(Struct, frozen=True):
-    """A place in a trace. `state` is a `tracestate` in its shortest form, empty if there is none."""
+    """A position in a trace. `state` is a `tracestate` in its shortest form, empty if there is none."""
 
     trace_id: int
     span_id: int
@@ -34,7 +34,7 @@ class TraceContext(Struct, frozen=True):
     state: str = ""
 
     def header_lines(self) -> bytes:
-        """Lines of a request's head, with their ends."""
+        """The header lines for a request, with their line ends."""
         lines = f"traceparent: 00-{self.trace_id:032x}-{self.span_id:016x}-{self.flags:02x}\r\n"
         if self.state:
             lines += f"tracestate: {self.state}\r\n"
@@ -42,22 +42,22 @@ class TraceContext(Struct, frozen=True):
 
 
 class CallTrace(Protocol):
-    """One call to the backend, as its trace sees it."""
+    """The trace's view of one call to the backend."""
 
     headers: bytes
 
     def answered(self, status: int) -> None:
-        """The answer's head has come."""
+        """The head of the answer has arrived."""
 
     def ended(self, error: BaseException | None) -> None:
-        """The call is over; `error` is what ended it before its time."""
+        """The call is over; `error` is what ended it early, or None."""
 
 
 class Trace(Protocol):
-    """What the calls of one request are part of."""
+    """The trace that the calls of one request belong to."""
 
     def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
-        """Say what the next call asks for: the backend's own name of the model, and the backend's profile."""
+        """Describe the next call: the backend's own name for the model, and the backend's profile."""
 
     def call(self) -> CallTrace:
         """A call begins."""
@@ -67,7 +67,7 @@ class Trace(Protocol):
 
 
 class PassedOn:
-    """The trace of somebody else: the gateway adds nothing to it."""
+    """A client's trace, which is passed on: the gateway adds nothing to it."""
 
     __slots__ = ("headers",)
 
@@ -78,7 +78,7 @@ class PassedOn:
         """Nothing is recorded."""
 
     def call(self) -> CallTrace:
-        """All calls are alike."""
+        """All calls share the same headers."""
         return self
 
     def answering(self, data: bytes) -> None:
@@ -93,30 +93,30 @@ class PassedOn:
 
 UNTRACED: Final = PassedOn(b"")
 
-# the trace of a request that is recorded; without it, see `pass_on`
+# the trace of a request that is recorded; for other requests, see `pass_on`
 TRACE: Final = web.RequestKey("trace", Trace)
 
 
 def trace_of(request: web.Request) -> Trace:
-    """The request's own trace where it is recorded, else the client's, which is passed on."""
+    """The request's own trace if it is recorded, otherwise the client's, which is passed on."""
     trace = request.get(TRACE)
     return pass_on(request.headers) if trace is None else trace
 
 
 def pass_on(headers: CIMultiDictProxy[str]) -> PassedOn:
-    """The trace that a client's request is part of, if it is part of any."""
+    """The trace that a client's request belongs to, if any."""
     context = read_context(headers) if "traceparent" in headers else None
     return UNTRACED if context is None else PassedOn(context.header_lines())
 
 
 def read_context(headers: CIMultiDictProxy[str]) -> TraceContext | None:
-    """The context in a request's headers; None if there is none, or none that is valid, which counts as none."""
+    """The context in a request's headers; None if there is none or it is invalid."""
     parents = headers.getall("traceparent", ())
     match = _PARENT.fullmatch(parents[0].strip()) if len(parents) == 1 else None
     if match is None:
         return None
     version, trace_id, span_id, flags, more = match.groups()
-    # later versions may have more fields; this one has none
+    # later versions may have more fields; version 00 has no others
     if version == "ff" or (more is not None and version == "00"):
         return None
     context = TraceContext(int(trace_id, 16), int(span_id, 16), int(flags, 16) & _FLAGS, _read_state(headers))
@@ -124,7 +124,7 @@ def read_context(headers: CIMultiDictProxy[str]) -> TraceContext | None:
 
 
 def _read_state(headers: CIMultiDictProxy[str]) -> str:
-    """All members of `tracestate`, or nothing if one is wrong."""
+    """All members of `tracestate`; empty if one of them is invalid."""
     given = (member.strip(" \t") for value in headers.getall("tracestate", ()) for member in value.split(","))
     members = [member for member in given if member]
     matches = [_MEMBER.fullmatch(member) for member in members]

@@ -1,4 +1,4 @@
-"""`claude-gateway serve`: the gateway itself."""
+"""`claude-gateway serve`: runs the gateway."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ _DESCRIPTION: Final = "Serve Anthropic's Messages API in front of an OpenAI-comp
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags of `serve`: every setting that is no secret."""
+    """The flags of `serve`: every setting except secrets."""
     parser = argparse.ArgumentParser(
         prog="claude-gateway", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +40,7 @@ def run(options: dict[str, Any]) -> int:
 
 
 def _adopt_dotenv() -> None:
-    """OpenTelemetry looks for its variables in the environment only."""
+    """Copy OTEL_ variables from `.env`: OpenTelemetry reads only the environment."""
     for name, value in read_dotenv(Path.cwd()).items():
         if name.startswith("OTEL_") and value:
             os.environ.setdefault(name, value)

@@ -1,25 +1,23 @@
-"""Which commands there are. A command's module is imported when it is asked for, and no other."""
+"""The table of commands. A command's module is imported only when that command is used."""
 
 from typing import Final, NamedTuple
 
 
 class Command(NamedTuple):
-    """A command: its line in the help of `claude-gateway`, and the module that has `make_parser` and `run`."""
+    """A command: its line in the help of `claude-gateway`, and the module that defines `make_parser` and `run`."""
 
     summary: str
     module: str
 
 
 COMMANDS: Final = {
-    "serve": Command("this (also without a command)", "gateway.commands.serve"),
-    "health": Command("whether the gateway on this machine serves", "gateway.commands.health"),
+    "serve": Command("run the gateway (the default command)", "gateway.commands.serve"),
+    "health": Command("ask whether the gateway on this machine is serving", "gateway.commands.health"),
     "demo": Command(
-        "the gateway with an embedded backend, and one conversation through it", "gateway.commands.demo.command"
+        "run the gateway with an embedded backend, and show one conversation", "gateway.commands.demo.command"
     ),
-    "setup": Command("point Claude Code at a gateway, or undo it", "gateway.commands.setup.command"),
-    "check": Command(
-        "what a backend can do for Claude Code, and what to do about the rest", "gateway.commands.check.command"
-    ),
+    "setup": Command("point Claude Code at a gateway, or undo that", "gateway.commands.setup.command"),
+    "check": Command("test whether a backend has all that Claude Code needs", "gateway.commands.check.command"),
     "watch": Command("follow a running gateway in the terminal", "gateway.commands.watch.command"),
-    "completion": Command("completion of commands and flags for a shell", "gateway.commands.completion"),
+    "completion": Command("print a shell's completion script", "gateway.commands.completion"),
 }

@@ -15,8 +15,8 @@ from gateway.turn.context import TurnContext
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The parts, wired together by `make_app`. `started`: seconds of `time.monotonic`; `stopping` is set once the
-    gateway has been told to end.
+    """The parts, wired together by `make_app`. `started` is in seconds of `time.monotonic`; `stopping` is set once the
+    gateway has been told to shut down.
     """
 
     version: str
@@ -29,7 +29,7 @@ class Gateway:
     stopping: asyncio.Event
 
     def warm_up(self) -> None:
-        """Load the vocabulary now, in the background, so that the first request need not wait for it."""
+        """Load the tokenizer's vocabulary in the background, so that the first request need not wait for it."""
         self.turns.counting.submit(self.turns.counter.load)
 
 

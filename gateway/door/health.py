@@ -10,7 +10,7 @@ from gateway.door.context import GATEWAY
 
 
 async def health(request: web.Request) -> web.Response:
-    """200 while the process serves; never asks the backend. Of several processes, any answers for all."""
+    """200 while the process serves. Never calls the backend. With several processes, any one answers for all."""
     gateway = request.app[GATEWAY]
     catalogue, workers = gateway.turns.catalogue, gateway.workers
     status: dict[str, Any] = {
@@ -38,9 +38,9 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 while requests can be answered; else 503 with the reasons, so that load balancers ask another.
+    """200 while requests can be answered; otherwise 503 with the reasons, so that load balancers use another gateway.
 
-    A breaker that waits for a trial does not count: load balancers send none to a gateway that is not ready.
+    A breaker that waits for a trial counts as ready: load balancers would send no trial to a gateway that is not.
     """
     gateway = request.app[GATEWAY]
     reasons = [
@@ -57,10 +57,10 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def hello(_: web.Request) -> web.StreamResponse:
-    """An empty 200: Claude Code asks for `HEAD /` or `HEAD /api/hello` at its start, and browsers for `GET /`."""
+    """200 with a hint: Claude Code sends `HEAD /` or `HEAD /api/hello` when it starts, and browsers send `GET /`."""
     return web.Response(text="claude-gateway: point ANTHROPIC_BASE_URL at this address\n")
 
 
 async def drop(_: web.Request) -> web.Response:
-    """204 for what a client reports about itself: nobody here wants it."""
+    """204 for a client's telemetry, which the gateway discards."""
     return web.Response(status=204)

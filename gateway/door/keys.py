@@ -1,12 +1,12 @@
-"""Who may come in, where the gateway has keys of its own: `GATEWAY_API_KEYS` and `GATEWAY_API_KEYS_FILE`.
+"""Who may use a gateway that has keys of its own: `GATEWAY_API_KEYS` and `GATEWAY_API_KEYS_FILE`.
 
-An entry is a key and what is said of it, parted by blanks; entries stand in lines, or between commas:
+An entry is a key and its options, separated by blanks; entries are separated by line breaks or commas:
 
     sk-team-2f9c…                                 # a comment
     sha256:9f86d081884c7d65…  name=alice  requests=60  streams=4
 
-`requests` is a limit for each minute, `streams` one at a time. Of a key, only its SHA-256 hash is kept; keys are
-random, and need no slow hash.
+`requests` limits the requests per minute, `streams` the answers at a time. Only the SHA-256 hash of a key is kept; keys
+are random, so they need no slow hash.
 """
 
 import math
@@ -30,14 +30,14 @@ _HASH: Final = re.compile("[0-9a-f]{64}")
 # shorter ones can be guessed
 LEAST_CHARACTERS: Final = 16
 _LIMITS: Final = ("requests", "streams")
-# how soon a change of the file is seen
+# how soon a change to the file is noticed
 _CHECK_SECONDS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """A key by its hash; `requests` for each minute and `streams` at a time, None for any number."""
+    """A key by its hash, with its limits: `requests` per minute and `streams` at a time; None for no limit."""
 
     digest: bytes
     name: str
@@ -46,7 +46,7 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 def parse_keys(text: str) -> tuple[Key, ...]:
-    """The entries of a setting or a file. Raises ValueError, its text naming the entry by number, never by key."""
+    """Parse the entries of a setting or a file. Raises ValueError, which names the entry by number, never by key."""
     keys: list[Key] = []
     for line in text.replace(",", "\n").splitlines():
         if words := line.partition("#")[0].split():
@@ -63,8 +63,8 @@ def parse_keys(text: str) -> tuple[Key, ...]:
 def _parse_entry(words: Sequence[str], number: int) -> Key:
     said = dict(word.partition("=")[::2] for word in words[1:])
     if said.keys() - {"name", *_LIMITS}:
-        # what stands there may be another key
-        raise ValueError("behind the key, only name=, requests= and streams= may stand; keys are parted by commas")
+        # not quoted: the word may be another key
+        raise ValueError("only name=, requests= and streams= may follow a key; separate keys with commas")
     limits = {name: _limit(name, said[name]) for name in _LIMITS if name in said}
     return Key(digest=_digest(words[0]), name=said.get("name") or f"key {number}", **limits)
 
@@ -72,7 +72,7 @@ def _parse_entry(words: Sequence[str], number: int) -> Key:
 def _digest(word: str) -> bytes:
     if word.startswith(_HASHED):
         if not _HASH.fullmatch(word.removeprefix(_HASHED).lower()):
-            raise ValueError("behind sha256: must stand 64 hexadecimal digits")
+            raise ValueError("sha256: must be followed by 64 hexadecimal digits")
         return bytes.fromhex(word.removeprefix(_HASHED))
     if len(word) < LEAST_CHARACTERS:
         raise ValueError(f"a key must have at least {LEAST_CHARACTERS} characters")
@@ -86,7 +86,7 @@ def _limit(name: str, value: str) -> int:
 
 
 class Holder:
-    """Who has a key, and what of its limits is used."""
+    """The holder of a key, and how much of its limits is used."""
 
     __slots__ = ("_allowance", "_clock", "_counted_at", "_streams", "key")
 
@@ -99,7 +99,7 @@ class Holder:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request for a message while it runs. Raises ApiError 429."""
+        """Count a request for a message while it is in progress. Raises ApiError 429."""
         if self.key.streams is not None and self._streams >= self.key.streams:
             raise ApiError(
                 429,
@@ -115,7 +115,7 @@ class Holder:
             self._streams -= 1
 
     def _take(self) -> None:
-        """Requests are granted evenly over the minute, as many as the limit at once. Raises ApiError 429."""
+        """Use one request of the allowance, which refills evenly and holds at most the limit. Raises ApiError 429."""
         if self.key.requests is None:
             return
         per_second = self.key.requests / 60
@@ -132,12 +132,12 @@ class Holder:
         self._allowance -= 1
 
 
-# of a request that came with a key of this gateway
+# set on requests that carry one of this gateway's keys
 HOLDER: Final = web.RequestKey("holder", Holder)
 
 
 class KeyRing:
-    """The keys that open the gateway. The file is read again when it changes; one that is wrong changes nothing."""
+    """The keys that open the gateway. The file is read again when it changes; an invalid file changes nothing."""
 
     def __init__(
         self, keys: Sequence[Key] = (), file: Path | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -153,11 +153,11 @@ class KeyRing:
 
     @property
     def used(self) -> bool:
-        """Whether only holders of a key may come in; an empty file lets nobody in."""
+        """Whether only holders of a key may use the gateway; with an empty file, nobody may."""
         return bool(self._holders) or self._file is not None
 
     def find(self, token: str) -> Holder | None:
-        """Who has this key. Takes the same time for any token, whichever key it resembles."""
+        """The holder of this key, or None. Takes the same time for any token, whichever key it resembles."""
         self._refresh()
         digest = sha256(token.encode()).digest()
         found = None

@@ -14,7 +14,7 @@ from gateway.translate.from_backend.model_info import model_info
 async def list_models(request: web.Request) -> web.Response:
     """A page of models; `limit`, `after_id` and `before_id` as in Anthropic's API.
 
-    After the backend's models come the same under the names that Claude Code's picker shows.
+    After the backend's models come aliases for those that Claude Code's model picker would not show.
     """
     models = await request.app[GATEWAY].turns.catalogue.listed(request.get(TOKEN, ""))
     aliases = [(shown, model) for model in models if (shown := alias(model.id))]
@@ -28,7 +28,7 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def get_model(request: web.Request) -> web.Response:
-    """One model, found in any case. Raises ApiError 404, with the names that exist."""
+    """One model, whatever the case of its name. Raises ApiError 404, which names the available models."""
     catalogue = request.app[GATEWAY].turns.catalogue
     model = await catalogue.resolve(request.match_info["id"], request.get(TOKEN, ""))
     return web.Response(body=msgspec.json.encode(model_info(model)), content_type="application/json")

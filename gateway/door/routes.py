@@ -1,4 +1,4 @@
-"""Which path leads where."""
+"""The API's paths and their handlers."""
 
 from aiohttp import web
 
@@ -9,14 +9,14 @@ from gateway.door.models import get_model, list_models
 
 
 def add_routes(app: web.Application) -> None:
-    """Add the routes of the API. A base URL that ends with `/v1` makes clients ask for `/v1/v1/…`: the same."""
+    """Add the routes of the API. Clients whose base URL ends with `/v1` request `/v1/v1/…`, which works the same."""
     for prefix in ("/v1", "/v1/v1"):
         app.router.add_post(f"{prefix}/messages", create_message, expect_handler=leave_expectation)
         app.router.add_post(f"{prefix}/messages/count_tokens", count_tokens, expect_handler=leave_expectation)
         app.router.add_get(f"{prefix}/models", list_models)
-        # model names hold slashes
+        # model names may contain slashes
         app.router.add_get(f"{prefix}/models/{{id:.+}}", get_model)
-    # telemetry of Claude Code, every second or two
+    # Claude Code sends telemetry every second or two
     app.router.add_post("/api/event_logging/{rest:.+}", drop)
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)

@@ -1,4 +1,4 @@
-"""What all workers of one gateway do together; with one process, what that does."""
+"""What all workers of one gateway do together, or what a single process does."""
 
 from gateway.backend.policy.breaker import Breaker, BreakerStatus
 from gateway.interprocess.scoreboard import Row, Scoreboard
@@ -6,7 +6,7 @@ from gateway.record.in_flight import InFlight
 
 
 class AcrossWorkers:
-    """Asks the scoreboard where several processes serve, else the live objects of this one."""
+    """Reads the scoreboard if several processes serve, otherwise the live objects of this process."""
 
     def __init__(self, in_flight: InFlight, breaker: Breaker, scoreboard: Scoreboard | None) -> None:
         self._in_flight = in_flight
@@ -15,7 +15,7 @@ class AcrossWorkers:
 
     @property
     def rows(self) -> list[Row]:
-        """The scoreboard's rows, one for each worker; none where one process serves alone."""
+        """The scoreboard's rows, one per worker; none if one process serves alone."""
         return self._scoreboard.rows if self._scoreboard else []
 
     @property
@@ -30,5 +30,5 @@ class AcrossWorkers:
 
     @property
     def breaker(self) -> BreakerStatus:
-        """The status of the circuit breaker; of several, the worst."""
+        """The status of the circuit breaker; with several workers, the worst."""
         return self._scoreboard.breaker if self._scoreboard else self._breaker.status

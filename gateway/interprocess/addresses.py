@@ -1,4 +1,4 @@
-"""Addresses to listen on: kept by one process, listened on by several."""
+"""Addresses to listen on: reserved by one process, listened on by several."""
 
 import contextlib
 import errno
@@ -9,17 +9,17 @@ from typing import Any, Final, NamedTuple
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "another program, perhaps another gateway, listens there: end it, or set {port} to a free port",
-    errno.EACCES: "ports below 1024 need root's rights: set {port} to a higher one, such as 8080",
+    errno.EACCES: "ports below 1024 need root privileges: set {port} to a higher one, such as 8080",
     errno.EADDRNOTAVAIL: "this machine has no such address: set {host}=127.0.0.1, or 0.0.0.0 for all",
 }
 
 
 class AddressError(Exception):
-    """An address cannot be listened on; the text names its settings, and says why and what to do."""
+    """An address cannot be listened on; the message names its settings, and says why and what to do."""
 
 
 class Address(NamedTuple):
-    """A host and a port, and the settings that name them. Port 0 is any free one."""
+    """A host and a port, and the settings that they come from. Port 0 is any free port."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class Address(NamedTuple):
 
 @contextlib.contextmanager
 def address_errors(address: Address) -> Iterator[None]:
-    """Inside, an address that cannot be listened on is a AddressError."""
+    """Inside the block, an address that cannot be listened on raises AddressError."""
     try:
         yield
     except socket.gaierror as error:
@@ -48,8 +48,9 @@ def address_errors(address: Address) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserved(address: Address, *, balanced: bool) -> Iterator[Sequence[socket.socket]]:
-    """A socket bound to each address of the host, all to one port. `balanced`: they do not listen, they keep the port
-    for sockets of workers' own. Raises AddressError.
+    """Bind a socket to each address of the host, all with one port. Raises AddressError.
+
+    `balanced`: the sockets do not listen; they only reserve the port for the workers' own sockets.
     """
     with contextlib.ExitStack() as stack:
         with address_errors(address):
@@ -58,7 +59,7 @@ def reserved(address: Address, *, balanced: bool) -> Iterator[Sequence[socket.so
             for family, resolved in _resolved(address.host):
                 sock = stack.enter_context(_bound(family, (resolved[0], port, *resolved[2:])))
                 port = sock.getsockname()[1]
-                # only now: bound with it, a port that other workers listen on would seem to be free
+                # set only after binding: otherwise a port on which another gateway's workers listen would seem free
                 if balanced:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 else:
@@ -68,12 +69,12 @@ def reserved(address: Address, *, balanced: bool) -> Iterator[Sequence[socket.so
 
 
 def beside(sockets: Sequence[socket.socket]) -> list[socket.socket]:
-    """A worker's own sockets, bound to the addresses of those that are reserved."""
+    """A worker's own sockets, bound to the addresses of the reserved ones."""
     return [_bound(sock.family, sock.getsockname(), shared=True) for sock in sockets]
 
 
 def url_of(bound: Any) -> str:
-    """The URL of a socket's address, once it is bound."""
+    """The URL of a bound socket's address."""
     host, port = bound[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -86,7 +87,7 @@ def _resolved(host: str) -> list[tuple[int, Any]]:
 def _bound(family: int, address: Any, *, shared: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # connections of an earlier process that are being closed do not hold the port
+        # an earlier process's closing connections must not hold the port
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

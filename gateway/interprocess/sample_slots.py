@@ -1,8 +1,8 @@
-"""Where the workers of one gateway lay out what they are doing, while somebody looks at one of them.
+"""Where the workers of one gateway write what they are doing, while somebody views the status of one of them.
 
-Each has a slot in memory that all share; nobody waits for anybody, and nothing is written unless it is looked at.
-A slot is written in several steps, so its content carries its length and a checksum: a reader that comes in between
-sees that they do not fit, and keeps what it had.
+Each worker has a slot in shared memory. No process waits for another, and nothing is written while nobody is viewing. A
+slot is written in several steps, so its content carries its length and a checksum: a reader that comes in between sees
+that they do not match, and keeps what it read before.
 """
 
 import mmap
@@ -11,10 +11,10 @@ import time
 import zlib
 from typing import Final
 
-# pages are taken from the system when they are first written
+# the system allocates pages when they are first written
 _PLACE_BYTES: Final = 256 * 1024
 _HEAD: Final = struct.Struct("=II")
-# a look holds so long; who looks on does so more often
+# how long a look lasts; viewers repeat it more often than that
 _LOOK_SECONDS: Final = 3.0
 
 
@@ -28,7 +28,7 @@ class SampleSlot:
         self._memory = memory
 
     def write(self, content: bytes) -> bool:
-        """Lay out; returns whether there was room."""
+        """Write the content. Returns whether there was room."""
         if len(content) > _PLACE_BYTES - _HEAD.size:
             return False
         self._memory[_HEAD.size : _HEAD.size + len(content)] = content
@@ -36,18 +36,18 @@ class SampleSlot:
         return True
 
     def clear(self) -> None:
-        """Its worker is gone."""
+        """Empty the slot: its worker is gone."""
         self._memory[: _HEAD.size] = bytes(_HEAD.size)
 
     def read(self) -> bytes | None:
-        """What lies there; b"" if nothing does, None if it is just being written."""
+        """The content; b"" if the slot is empty, None if it is being written."""
         length, checksum = _HEAD.unpack(self._memory[: _HEAD.size])
         content = bytes(self._memory[_HEAD.size : _HEAD.size + length])
         return content if zlib.crc32(content) == checksum else None
 
 
 class SampleSlots:
-    """All slots. It is made before the workers are forked; they inherit it."""
+    """All slots. Create it before the workers are forked; they inherit it."""
 
     def __init__(self, workers: int) -> None:
         self.memory = mmap.mmap(-1, workers * _PLACE_BYTES)
@@ -55,14 +55,14 @@ class SampleSlots:
         self.slots = [
             SampleSlot(self, memory[start : start + _PLACE_BYTES]) for start in range(0, len(memory), _PLACE_BYTES)
         ]
-        # milliseconds of the monotonic clock, which all processes have in common
+        # milliseconds of the monotonic clock, which is the same for all processes
         self._looked = memoryview(mmap.mmap(-1, 8)).cast("q")
 
     def look(self) -> None:
-        """Somebody wants to see what the workers do, for some seconds from now on."""
+        """Ask the workers to write what they are doing, for the next few seconds."""
         self._looked[0] = int((time.monotonic() + _LOOK_SECONDS) * 1000)
 
     @property
     def looked_at(self) -> bool:
-        """Whether somebody wants to see."""
+        """Whether somebody is viewing."""
         return self._looked[0] > time.monotonic() * 1000

@@ -1,7 +1,7 @@
-"""What the worker processes of one gateway know of each other: a small table in memory that they share.
+"""What the worker processes of one gateway know of each other: a small table in shared memory.
 
-A row is written by the worker whose it is, and by the supervisor while it has none. All may read all at any time:
-cells are aligned integers of 8 bytes, which are never seen half written, and no two of them must agree.
+A row is written by its worker, and by the supervisor while it has none. Every process may read every row at any time:
+cells are aligned 8-byte integers, which are never seen half written, and no two cells need to agree.
 """
 
 import mmap
@@ -11,11 +11,11 @@ from typing import Final
 from gateway.backend.policy.breaker import BreakerStatus
 from gateway.interprocess.sample_slots import SampleSlot, SampleSlots
 
-# from the best to the worst
+# from best to worst
 STATES: Final = ("disabled", "closed", "half-open", "open")
 _CELL_BYTES: Final = 8
 _PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED = range(6)
-# what one worker writes often is not in the cache line of another
+# a cache line per row: a worker's frequent writes must not touch another's line
 _ROW_CELLS: Final = 8
 
 
@@ -31,23 +31,23 @@ class Row:
         self._cells = cells
 
     def begin(self, *, pid: int, restarts: int) -> None:
-        """Take the row for a worker that starts. `restarts`: how many had it before."""
+        """Take the row for a worker that starts. `restarts`: how many workers had it before."""
         self.clear()
         self._cells[_RESTARTS] = restarts
         self._cells[_PID] = pid
 
     def clear(self) -> None:
-        """Take the row out of the count: its worker is gone."""
+        """Empty the row: its worker is gone."""
         self.slot.clear()
         for cell in range(_ROW_CELLS):
             self._cells[cell] = 0
 
     def set_streams(self, streams: int) -> None:
-        """Tell how many streams are open."""
+        """Publish how many streams are open."""
         self._cells[_STREAMS] = streams
 
     def set_breaker(self, status: BreakerStatus) -> None:
-        """Tell the circuit breaker's status."""
+        """Publish the circuit breaker's status."""
         self._cells[_STATE] = STATES.index(status.state)
         self._cells[_FAILURES] = status.failures
         self._cells[_OPENED] = status.opened
@@ -74,7 +74,7 @@ class Row:
 
 
 class Scoreboard:
-    """The table. It is made before the workers are forked; they inherit it."""
+    """The table. Create it before the workers are forked; they inherit it."""
 
     def __init__(self, workers: int) -> None:
         self.started = time.monotonic()
@@ -86,12 +86,12 @@ class Scoreboard:
         ]
 
     def row(self, number: int) -> Row:
-        """The row of worker `number`, from 0 on."""
+        """The row of worker `number`, counted from 0."""
         return self._rows[number]
 
     @property
     def rows(self) -> list[Row]:
-        """The rows that a worker has."""
+        """The rows that have a worker."""
         return [row for row in self._rows if row.pid]
 
     @property
@@ -101,7 +101,7 @@ class Scoreboard:
 
     @property
     def breaker(self) -> BreakerStatus:
-        """The status of the worst of the workers' circuit breakers, and how often all of them have opened."""
+        """The status of the worst of the workers' circuit breakers, and how often they have opened in total."""
         breakers = [row.breaker for row in self.rows]
         worst = max(
             breakers,

@@ -1,1 +1,1 @@
-"""What operators see: status, metrics, traces, logs."""
+"""What operators see: the status page, metrics, traces and logs."""

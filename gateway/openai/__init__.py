@@ -1,1 +1,1 @@
-"""What backends speak: chat completions. SSE decoding, chunk schema, request types, model list, error bodies."""
+"""The backend side, chat completions: SSE decoding, chunk schema, request types, model list, error bodies."""

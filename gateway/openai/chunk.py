@@ -1,7 +1,9 @@
-"""A chat completion, whole or as one chunk of a stream, in every form that backends give it.
+"""A chat completion, complete or as one chunk of a stream, in every form that backends send.
 
-The schema names what is read and types loosely what backends disagree on (peers.md, section 4.1): `index` as a
-number, a text or nothing; `content` as a string, a list of parts or null; `arguments` as text or an object.
+The schema lists only the fields that are read, and types loosely what backends disagree on: `index` may be a number, a
+string or absent; `content` a string, a list of parts or null; `arguments` a string or an object.
+
+Source: https://platform.openai.com/docs/api-reference/chat/object and the recordings in `tests/samples/backends/`
 """
 
 import re
@@ -14,18 +16,18 @@ from gateway.openai import lenient
 
 
 class MalformedChunk(Exception):
-    """Not a JSON object: what a backend never means to send."""
+    """The data is not a JSON object, and so not a chunk."""
 
 
 class Function(Struct):
-    """The function part of a tool call: `name` and `arguments`, either of which may be missing or in pieces."""
+    """The function of a tool call; `name` and `arguments` may each be missing or come in pieces."""
 
     name: Any = None
     arguments: Any = None
 
 
 class ToolCall(Struct):
-    """A tool call, whole or a piece of it."""
+    """A tool call, or a piece of one."""
 
     index: Any = None
     id: Any = None
@@ -34,7 +36,7 @@ class ToolCall(Struct):
 
 
 class Delta(Struct):
-    """What a chunk adds (`delta`), or the whole of an answer (`message`)."""
+    """What a chunk adds (`delta`), or a complete answer (`message`)."""
 
     content: Any = None
     reasoning_content: Any = None
@@ -46,13 +48,13 @@ class Delta(Struct):
 
 
 class PromptTokensDetails(Struct):
-    """What the prompt's tokens were made of."""
+    """The breakdown of the prompt tokens."""
 
     cached_tokens: int | None = None
 
 
 class Usage(Struct):
-    """Tokens as backends count them: `prompt_tokens` includes the cached ones."""
+    """Token counts as backends give them: `prompt_tokens` includes cached tokens."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -62,26 +64,26 @@ class Usage(Struct):
 
 
 class Choice(Struct):
-    """One of the answers; more than the first is never asked for."""
+    """One of the answers; the gateway never requests more than one."""
 
     index: Any = None
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
-    # the stop string that was met, or a token's number
+    # the stop string that matched, or a token id
     stop_reason: Any = None  # vLLM
     matched_stop: Any = None  # SGLang
     usage: Usage | None = None  # Kimi
 
 
 class Groq(Struct):
-    """Groq's own part of a chunk."""
+    """Groq's extension of a chunk."""
 
     usage: Usage | None = None
 
 
 class Chunk(Struct):
-    """One event of a stream, or the body of an answer that is not streamed. The last five are error forms."""
+    """One event of a stream, or the body of a non-streaming answer. The last five fields occur in errors."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
@@ -94,7 +96,7 @@ class Chunk(Struct):
 
     @property
     def is_error(self) -> bool:
-        """Whether this is an error in one of the forms that servers give it, not a part of an answer."""
+        """Whether this is an error, in any of the forms that servers use, rather than part of an answer."""
         if self.error:
             return True
         said = self.message or self.msg or self.detail
@@ -111,7 +113,7 @@ _decode = msgspec.json.Decoder(Chunk).decode
 
 
 def decode_chunk(data: bytes) -> Chunk:
-    """Read one chunk. Raises MalformedChunk if it is no JSON object."""
+    """Decode one chunk. Raises MalformedChunk if it is not a JSON object."""
     try:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -119,7 +121,7 @@ def decode_chunk(data: bytes) -> Chunk:
 
 
 def answering_model(data: bytes) -> str | None:
-    """The `model` that a backend says it is, from the beginning of its answer: events, or one JSON body."""
+    """The `model` that a backend names at the beginning of its answer, which is either events or one JSON body."""
     match = None if data.lstrip()[:1] == b"{" else _FIRST_DATA.search(data)
     try:
         model = _decode_named(match[1] if match else data).model
@@ -129,11 +131,11 @@ def answering_model(data: bytes) -> str | None:
 
 
 def _decode_leniently(data: bytes) -> Chunk:
-    """The way for chunks that are odd but readable."""
+    """Decode a chunk that is malformed but readable."""
     try:
         value = lenient.parse(data)
         if isinstance(value, list) and value:
-            value = value[0]  # Gemini puts an error into a list
+            value = value[0]  # Gemini wraps an error in a list
         if isinstance(value, dict):
             return lenient.fit(value, Chunk)
     except (ValueError, RecursionError):

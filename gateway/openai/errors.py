@@ -1,4 +1,4 @@
-"""Error bodies of backends, in all the forms that they take (peers.md, sections 4.1 to 4.3)."""
+"""Error bodies of backends, in every known form; recordings are in `tests/samples/backends/` (`err_*.http`)."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ _NO_MESSAGE: Final = "no message"
 
 
 class ErrorBody(Struct):
-    """What a backend says went wrong. `message` is never empty; `code` and `type` are as given, in text."""
+    """A backend's error. `message` is never empty; `code` and `type` are as given, converted to strings."""
 
     message: str
     type: str = ""
@@ -31,7 +31,7 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def error_from(value: Any) -> ErrorBody:
-    """The error in a JSON value that was read already."""
+    """The error in a decoded JSON value."""
     try:
         return _error_from(value)
     except RecursionError:
@@ -54,7 +54,7 @@ def _error_from(value: Any) -> ErrorBody:
 
 
 def _with_raw(message: str, error: Any) -> str:
-    """`message`, and what the provider behind OpenRouter said: that is hidden in `metadata.raw`."""
+    """`message` and the error of the provider behind OpenRouter, which is in `metadata.raw`."""
     metadata = error.get("metadata") if isinstance(error, dict) else None
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if not isinstance(raw, str) or not raw.strip():
@@ -82,8 +82,8 @@ def _message(value: dict[str, Any]) -> str:
 
 
 def _in_words(value: Any) -> str:
-    """What stands in the place of a text: FastAPI's list of `{"loc","msg","input"}`, whose inputs repeat the request;
-    an error once more; or anything, as JSON.
+    """The text of a `message` that is not a string: FastAPI's list of `{"loc","msg","input"}` without the inputs, which
+    repeat the request; a nested error; or anything else as JSON.
     """
     problems = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
     if said := [_place(item.get("loc")) + item["msg"] for item in problems if _is_text(item.get("msg"))]:
@@ -99,7 +99,7 @@ def _place(loc: Any) -> str:
 
 def _words(text: str) -> str:
     text = text.strip()
-    # with `<` begins a proxy's page: its markup helps nobody
+    # text that begins with `<` is a proxy's HTML page, which does not help the user
     return _NO_MESSAGE if not text or text[0] == "<" else text[:2000]
 
 

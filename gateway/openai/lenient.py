@@ -1,6 +1,6 @@
-"""Reading what backends get nearly right: JSON that is not quite JSON, objects that do not quite fit a schema.
+"""Lenient decoding of slightly malformed JSON, and of objects that do not quite fit a schema.
 
-The slow way, for what the strict decoders refuse.
+Slow: only for data that the strict decoders refuse.
 """
 
 import json
@@ -17,8 +17,8 @@ Shape = TypeVar("Shape", bound=Struct)
 
 
 def parse(data: bytes) -> Any:
-    """JSON that may hold a BOM, NaN and infinities (which become null), halves of surrogate pairs and bytes that are
-    no UTF-8 (which become U+FFFD). Raises ValueError for anything else, and for JSON that is nested too deeply.
+    """Parse JSON that may contain a BOM, NaN or infinities (which become null), and lone surrogates or invalid UTF-8
+    (which become U+FFFD). Raises ValueError for any other error, and for JSON that is nested too deeply.
     """
     text = data.decode("utf-8-sig", "replace")
     try:
@@ -28,9 +28,9 @@ def parse(data: bytes) -> Any:
 
 
 def fit(value: dict[str, Any], shape: type[Shape]) -> Shape:
-    """`value` as a struct. A field of a wrong type is dropped where it stands; the fields beside it stay.
+    """`value` as a struct. A field of the wrong type is dropped at its level; its siblings are kept.
 
-    A required field must be there and right.
+    A required field must be present and valid.
     """
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(shape):
@@ -45,7 +45,7 @@ def fit(value: dict[str, Any], shape: type[Shape]) -> Shape:
 
 
 def _fit_nested(value: Any, annotation: Any) -> Any:
-    """`value` as the struct, or the list of structs, that `annotation` (optional) asks for; else None."""
+    """`value` as the struct or list of structs in the optional type `annotation`; None if it is neither."""
     for wanted in get_args(annotation):
         if isinstance(value, dict) and _is_struct(wanted):
             return fit(value, wanted)

@@ -1,4 +1,4 @@
-"""The body of `GET /v1/models` as backends give it."""
+"""The body of `GET /v1/models` as backends send it."""
 
 import math
 from typing import Any, Final
@@ -10,26 +10,26 @@ from gateway.openai import lenient
 
 
 class Architecture(Struct):
-    """OpenRouter and llama.cpp: what a model takes."""
+    """OpenRouter and llama.cpp: the input that a model accepts."""
 
     input_modalities: list[str] | None = None
 
 
 class TopProvider(Struct):
-    """OpenRouter: the limits of the provider that a request goes to first."""
+    """OpenRouter: the limits of the provider that it tries first."""
 
     context_length: int | None = None
     max_completion_tokens: int | None = None
 
 
 class Meta(Struct):
-    """llama.cpp: what the server was started with."""
+    """llama.cpp: the server's own settings."""
 
     n_ctx: int | None = None
 
 
 class Pricing(Struct):
-    """US dollars for tokens. OpenRouter: for one token, in words; others: for a million, and `input`, `output`."""
+    """Prices in US dollars. OpenRouter: per token, as strings. Others: per million tokens, as `input` and `output`."""
 
     prompt: float | None = None
     completion: float | None = None
@@ -38,26 +38,26 @@ class Pricing(Struct):
 
 
 class Usd(Struct):
-    """Chutes: a price in one of its currencies."""
+    """Chutes: a price; currencies other than US dollars are not read."""
 
     usd: float | None = None
 
 
 class Price(Struct):
-    """Chutes: US dollars for a million tokens."""
+    """Chutes: prices per million tokens."""
 
     input: Usd | None = None
     output: Usd | None = None
 
 
-# what one token costs is below this, what a million costs above
+# a price below this is per token; any other is per million tokens
 _PER_TOKEN_BELOW: Final = 0.001
-# the words by which OpenRouter (parameters) and Chutes (features) say that a model thinks
+# the OpenRouter parameters and Chutes features that mark a model as able to think
 _THINKS: Final = frozenset({"reasoning", "include_reasoning", "thinking"})
 
 
 class Model(Struct):
-    """One model, with the extras that tell its limits, its price, and what it can do."""
+    """One model, with the extra fields that give its limits, price and abilities."""
 
     id: str
     created: float | None = None
@@ -75,31 +75,31 @@ class Model(Struct):
 
     @property
     def context_window(self) -> int | None:
-        """Tokens of prompt and answer together, where the backend tells it."""
+        """The limit in tokens for prompt and answer together; None if the backend does not give it."""
         return self.max_model_len or (self.meta.n_ctx if self.meta else None) or self.context_length
 
     @property
     def sees_images(self) -> bool | None:
-        """Whether it takes images; None where the backend does not tell."""
+        """Whether it accepts images; None if the backend does not say."""
         modalities = self.architecture.input_modalities if self.architecture else None
         return None if modalities is None else "image" in modalities
 
     @property
     def thinks(self) -> bool | None:
-        """Whether it can think before it answers; None where the backend does not tell."""
+        """Whether it can think before it answers; None if the backend does not say."""
         told = [words for words in (self.supported_parameters, self.supported_features) if words is not None]
         return None if not told else any(not _THINKS.isdisjoint(words) for words in told)
 
     @property
     def dollars(self) -> tuple[float, float] | None:
-        """US dollars for a million tokens of prompt, and of answer; None where the backend does not tell both."""
+        """US dollars per million tokens of prompt and of answer; None if the backend does not give both."""
         if self.price and self.price.input and self.price.output:
             pair = self.price.input.usd, self.price.output.usd
         elif self.pricing:
             pair = _first(self.pricing.prompt, self.pricing.input), _first(self.pricing.completion, self.pricing.output)
         else:
             return None
-        # OpenRouter's -1 says that the price depends on where the request goes
+        # OpenRouter's -1 means that the price depends on the provider that gets the request
         if pair[0] is None or pair[1] is None or not all(0 <= price < math.inf for price in pair if price is not None):
             return None
         scale = 1e6 if max(pair[0], pair[1]) < _PER_TOKEN_BELOW else 1
@@ -111,9 +111,9 @@ def _first(price: float | None, other: float | None) -> float | None:
 
 
 def decode_models(body: bytes) -> list[Model]:
-    """The models of a list, in its order; entries that are no models are skipped. Raises ValueError if it is no list.
+    """The models in a list, in order; entries that are not models are skipped. Raises ValueError if there is no list.
 
-    Servers give `{"data": [...]}` or the bare list.
+    Servers send `{"data": [...]}` or a bare list.
     """
     try:
         value: Any = msgspec.json.decode(body)

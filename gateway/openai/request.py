@@ -1,7 +1,7 @@
-"""The body of `POST /v1/chat/completions`, as far as this gateway writes it.
+"""The body of `POST /v1/chat/completions`: the fields that this gateway writes.
 
-Tool schemas are raw JSON: they go through as they came. Fields that only some backends know (reasoning controls)
-are added by their profile.
+Tool schemas are raw JSON and pass through unchanged. Fields that only some backends know, such as reasoning controls,
+are added according to the profile. Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,26 +11,26 @@ import msgspec
 from msgspec import Raw
 
 Text = str | Raw
-"""A text; raw, it is the JSON of a string."""
+"""A text, either decoded or as the raw JSON of a string."""
 
 _decode_text = msgspec.json.Decoder(str).decode
 
 
 class TextPart(TypedDict):
-    """A piece of text among other parts."""
+    """A text part."""
 
     type: Literal["text"]
     text: Text
 
 
 class ImageURL(TypedDict):
-    """An image by its address: `https:` or `data:`."""
+    """An image's URL: `https:` or `data:`."""
 
     url: str
 
 
 class ImagePart(TypedDict):
-    """An image among other parts."""
+    """An image part."""
 
     type: Literal["image_url"]
     image_url: ImageURL
@@ -76,14 +76,14 @@ class FunctionSpec(TypedDict):
 
 
 class ToolSpec(TypedDict):
-    """A tool on offer."""
+    """A tool that the request offers."""
 
     type: Literal["function"]
     function: FunctionSpec
 
 
 class ChatRequest(TypedDict, total=False):
-    """The body; the two reasoning controls at the end, and any others, by profile."""
+    """The body. The profile determines the reasoning controls: the last two fields, or others that are not listed."""
 
     model: str
     messages: list[ChatMessage]
@@ -105,23 +105,23 @@ class ChatRequest(TypedDict, total=False):
 
 
 class EncodedTools(list[ToolSpec]):
-    """Tools that requests share: nobody may change them. `tokens`: how many they are, once that has been counted."""
+    """Tools shared by requests; must not be changed. `tokens` is their token count, None until it is known."""
 
     __slots__ = ("encoded", "tokens")
 
     def __init__(self, specs: Iterable[ToolSpec]) -> None:
-        """Encode them."""
+        """Encode the tools."""
         super().__init__(specs)
         self.encoded = Raw(msgspec.json.encode(specs))
         self.tokens: int | None = None
 
 
 def plain(text: Text) -> str:
-    """The text itself."""
+    """The decoded text."""
     return text if isinstance(text, str) else _decode_text(text)
 
 
 def as_sent(chat: ChatRequest) -> Mapping[str, object]:
-    """What to encode: the same JSON, made from what is encoded already where there is such."""
+    """The request to encode, which reuses the tools' encoded form if there is one; the JSON is the same."""
     tools = chat.get("tools")
     return {**chat, "tools": tools.encoded} if isinstance(tools, EncodedTools) else chat

@@ -1,25 +1,25 @@
-"""Server-sent events, decoded from bytes as they come.
+"""An incremental decoder for server-sent events.
 
 Rules:
-- Lines end with LF, CRLF or CR and with nothing else: U+2028 and its like are text. An event ends with a blank line,
-  or with the stream.
-- Bytes may be cut anywhere, inside a character, a line ending or a BOM: the outcome never depends on it.
-- Every byte is looked at once: a line that is still open, and an event's data, are kept in pieces and joined when
-  they end.
+- Only LF, CRLF and CR end a line: U+2028 and similar characters are text. A blank line or the end of the stream ends an
+  event.
+- The input may be split anywhere, even inside a character, a line ending or a BOM, without effect on the result.
+- Every byte is scanned once: an incomplete line and an event's data are kept in pieces and joined when they end.
 
-Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream"; `id` and `retry` mean nothing here.
+Source: WHATWG HTML, section 9.2.6 "Interpreting an event stream"
+(https://html.spec.whatwg.org/multipage/server-sent-events.html); `id` and `retry` are ignored.
 """
 
 from typing import Final
 
-# (event name, data); the name is empty where the event has none
+# (event name, data); the name is empty if the event has none
 ServerSentEvent = tuple[bytes, bytes]
 
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 class SSEDecoder:
-    """`feed` bytes, get the events that are complete; `flush` at the end of the stream."""
+    """`feed` it bytes to get the complete events; call `flush` at the end of the stream."""
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_open_line")
 
@@ -32,11 +32,11 @@ class SSEDecoder:
 
     @property
     def idle(self) -> bool:
-        """Whether what was fed ended with an event's end."""
+        """Whether the input so far ends at the end of an event."""
         return not (self._open_line or self._data or self._event or self._after_cr or self._at_start)
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that `data` completes, in order; those without data are left out, as browsers do."""
+        """The events that `data` completes, in order; events without data are dropped, as the standard requires."""
         if not (self._open_line or self._data or self._event or self._after_cr) and (plain := _plain_events(data)):
             self._at_start = False
             return plain
@@ -67,7 +67,7 @@ class SSEDecoder:
         return events
 
     def flush(self) -> list[ServerSentEvent]:
-        """The event that the stream's end completes, if there is one."""
+        """The event that the end of the stream completes, if any."""
         return self.feed(b"\n\n")
 
     def _line(self, line: bytes) -> None:
@@ -83,7 +83,7 @@ class SSEDecoder:
 
 
 def _plain_events(data: bytes) -> list[ServerSentEvent]:
-    """The events, if each is one line of data with line feeds behind it, as most backends write them; else none."""
+    """The events, if each is one line of data followed by two LFs, as most backends write them; otherwise none."""
     if not (data.startswith(b"data: ") and data.endswith(b"\n\n")) or b"\r" in data:
         return []
     texts = data[6:-2].split(b"\n\ndata: ")

@@ -1,1 +1,1 @@
-"""The record of a request, and those that are in progress."""
+"""The record of a request, and the requests in progress."""

@@ -1,4 +1,4 @@
-"""What a client is told when its request fails, and what the record keeps of it."""
+"""What a client is told when its request fails, and what the record keeps of the error."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ log = structlog.get_logger(__name__)
 
 
 def as_api_error(record: RequestRecord, error: BaseException) -> ApiError:
-    """The error that the client sees. Logs those that are the gateway's own fault.
+    """The error that the client sees. Logs errors that are the gateway's own fault.
 
-    Raises a cancellation again, unless the gateway itself ends the answer: only then is the client still there.
+    Raises a cancellation again, unless the gateway itself ends the answer: only then is the client still connected.
     """
     if isinstance(error, asyncio.CancelledError):
         if not record.cut:
@@ -30,7 +30,7 @@ def as_api_error(record: RequestRecord, error: BaseException) -> ApiError:
 
 
 def note_failure(record: RequestRecord, error: ApiError) -> None:
-    """Note an error for the log line. A backend's words may repeat the prompt: they are logged at debug only."""
+    """Note an error for the log line. A backend's message may repeat the prompt, so it is logged at debug only."""
     record.outcome = "backend_fault" if isinstance(error, BackendFault) else "refused"
     record.error_type = error.type
     if isinstance(error, BackendFault) and error.quotes:

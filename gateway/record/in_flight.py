@@ -1,4 +1,4 @@
-"""The answers in progress: how many there may be, and how they end when the gateway does."""
+"""The answers in progress: how many there may be, and how they end when the gateway shuts down."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,16 +9,17 @@ from aiohttp import web
 from gateway.anthropic.errors import ApiError
 from gateway.record.request_record import RECORD
 
-# for the last words of answers that are cut
+# for the final error of answers that are cut off
 _LAST_WORDS_SECONDS: Final = 1.0
 
 
 class InFlight:
-    """The requests for messages that are being answered."""
+    """The requests for messages in progress."""
 
     def __init__(self, most: int) -> None:
-        """`most`: how many there may be at a time, in all processes. `on_change`, if set, is told how many there are
-        in this one; `others` gives how many there are in others.
+        """`most`: how many there may be at a time, in all processes together.
+
+        `on_change`, if set, is called with the number in this process; `others` returns the number in the others.
         """
         self.on_change: Callable[[int], None] | None = None
         self.others: Callable[[], int] = int
@@ -29,21 +30,21 @@ class InFlight:
 
     @property
     def count(self) -> int:
-        """How many there are in this process."""
+        """The number of requests in this process."""
         return len(self._running)
 
     @property
     def requests(self) -> tuple[web.Request, ...]:
-        """Those of this process, the oldest first."""
+        """The requests of this process, oldest first."""
         return tuple(self._running.values())
 
     def admit(self, request: web.Request) -> "Place":
-        """A place for a request, one of them from now on. Raises ApiError 529."""
+        """Admit a request and return its place. Raises ApiError 529."""
         if self.count + self.others() >= self._most:
             raise ApiError(
                 529,
-                f"this gateway is giving {self._most} answers already, all that MAX_STREAMS allows: try again in a "
-                "moment",
+                f"this gateway already has {self._most} requests in progress, the limit set by MAX_STREAMS: try again "
+                "in a moment",
                 retry_after=2,
             )
         self._running[request.task] = request
@@ -51,13 +52,13 @@ class InFlight:
         return Place(self, request.task)
 
     def leave(self, task: asyncio.Task[None]) -> None:
-        """The request of this task is one of them no more."""
+        """Remove the request of this task."""
         del self._running[task]
         self._changed()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until there are none. Those that take longer are told to come again; a client that does not even take
-        that is left.
+        """Wait until no request is left. After `seconds`, the rest end with an error that asks the client to try again;
+        a client that does not read even that is disconnected.
         """
         if await self._ended(seconds):
             return
@@ -89,7 +90,7 @@ class InFlight:
 
 
 class Place:
-    """Of a request that was admitted, until the end of a `with`."""
+    """The place of an admitted request, held until the end of a `with` block."""
 
     __slots__ = ("_in_flight", "_task")
 
@@ -98,7 +99,7 @@ class Place:
         self._task = task
 
     def __enter__(self) -> None:
-        """It is taken already."""
+        """Do nothing: `admit` has already taken the place."""
 
     def __exit__(self, *_: object) -> None:
         self._in_flight.leave(self._task)

@@ -1,4 +1,4 @@
-"""Who is told of each request: logs, metrics, traces and status register here, and nothing below knows them."""
+"""The observers of requests: logs, metrics, traces and status register here, so nothing below depends on them."""
 
 from collections.abc import Callable
 from typing import Final
@@ -10,11 +10,11 @@ from gateway.record.request_record import RequestRecord
 
 Began = Callable[[web.Request, RequestRecord], None]
 Ended = Callable[[web.Request, RequestRecord, int | None], None]
-"""The last argument is the status; None if the client left before it was told any."""
+"""The last argument is the status; None if the client left before one was sent."""
 
 
 class Observers(Struct, eq=False):
-    """Functions that are called when a request begins, and when it has ended; `ended` in the order of registration."""
+    """Functions called when a request begins and when it has ended, in the order of registration."""
 
     began: list[Began] = []
     ended: list[Ended] = []

@@ -1,4 +1,4 @@
-"""The record of one request and its answer: written where things happen, read by logs, metrics, traces and status."""
+"""The record of one request and its answer: written as things happen, read by logs, metrics, traces and status."""
 
 import time
 from typing import Final, Protocol
@@ -12,7 +12,7 @@ from gateway.anthropic.writer import Finish, Usage
 
 
 class LiveCount(Protocol):
-    """Counts bytes on its own while it writes an answer; see `RequestRecord.live`."""
+    """Counts bytes by itself while it writes an answer; see `RequestRecord.live`."""
 
     sent: int
 
@@ -22,20 +22,20 @@ class RequestRecord(Struct, eq=False):
 
     request_id: str = field(default_factory=new_request_id)
     started: float = field(default_factory=time.perf_counter)
-    # the name of the client's key, where the gateway has keys
+    # the name of the client's key, if the gateway has keys
     client: str | None = None
     model: str | None = None
     backend_model: str | None = None
     stream: bool | None = None
-    # of a stream: tells how far it is
+    # of a stream: knows its progress
     writer: StreamWriter | None = None
     usage: Usage | None = None
     stop_reason: str | None = None
     first_event: float | None = None
-    # when the first content had gone out, and when the answer was complete
+    # when the first content had been sent, and when the answer was complete
     first_content: float | None = None
     answered: float | None = None
-    # bytes of the answer; what `live` counts comes on top until it is done
+    # bytes of the answer that were sent, without those that `live` counts while it writes
     counted: int = 0
     live: LiveCount | None = None
     # whether the gateway, not the client, ends the answer early
@@ -47,17 +47,17 @@ class RequestRecord(Struct, eq=False):
 
     @property
     def sent(self) -> int:
-        """Bytes of the answer that went out."""
+        """The bytes of the answer sent so far."""
         return self.counted + (self.live.sent if self.live is not None else 0)
 
     def finished(self, finish: Finish) -> None:
-        """The answer is complete."""
+        """Record that the answer is complete."""
         self.answered = time.perf_counter()
         self.usage = finish.usage
         self.stop_reason = finish.stop_reason
 
     def event_sent(self, size: int) -> None:
-        """Bytes of a stream went out."""
+        """Record that `size` bytes of a stream were sent."""
         if self.first_event is None:
             self.first_event = time.perf_counter()
         self.counted += size

@@ -1,4 +1,4 @@
-"""The trace id of the request that is being worked on, if it is traced: every log line about it carries the id."""
+"""The trace id of the current request, if it is traced: every log line about the request carries it."""
 
 from contextvars import ContextVar
 from typing import Final

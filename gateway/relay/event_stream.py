@@ -96,8 +96,8 @@ class EventStream:
         return response
 
     async def fail(self, error: ApiError) -> web.StreamResponse:
-        """Write an `error` event and drop the connection: an open block stays open, and no client takes the answer
-        for whole. Older clients know only from the missing end that it is not (research/claude-code.md, section 5.4).
+        """Write an `error` event and drop the connection: an open block stays open, so that no client takes the answer
+        for a whole one. Claude Code before 2.1 ignores the event, and learns of the failure from the missing end only.
         """
         self.writer.error(error.body(self._record.request_id))
         await self.flush()

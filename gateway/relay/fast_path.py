@@ -1,10 +1,13 @@
 """The fast path: an event that comes alone goes from one connection to the other in one function.
 
-Backends send an event for each token. With many streams, nearly each one is all that a read gives: one chunk of
-HTTP/1.1 (RFC 9112, section 7.1) that holds one event, which differs from the last in its piece of text only. What such
-an event costs is then mostly the number of functions that it goes through. The fast path looks whether what has been
-read is exactly that, and writes its translation as one chunk; it passes everything else on. The test of this module
-holds it to the long way: the same bytes go out, whatever comes in.
+Backends send an event for each token. With many streams, nearly every read gives one chunk of HTTP/1.1 (RFC 9112,
+section 7.1) with one event, which differs from the last one only in its text. What such an event costs is then mostly
+the number of functions that it passes. The fast path checks whether a read is exactly that, and writes its translation
+as one chunk; it passes everything else on to `ChunkedBody.receive`. Its test holds it to the full path: the same bytes
+go out, whatever comes in.
+
+It rests on asyncio's transports (`write`, `get_write_buffer_size`) and on a response in HTTP/1.1's chunks. Delete it once
+the full path costs no more for a single event than twice what copying its bytes does (`crowd` in the bench).
 """
 
 import asyncio
@@ -21,15 +24,15 @@ from gateway.translate.from_backend.delta_copier import DeltaCopier, Pattern
 _LONGEST: Final = 512
 _LINE_END: Final = b"\r\n"
 _is_plain: Final = re.compile(rb"[ !#-\[\]-~]+").fullmatch
-# events, until it is looked at again whether the client takes them
+# events until the client's unsent bytes are looked at again
 _LOOKS: Final = 16
 
 
 class FastPath:
-    """Takes what is read from the backend while `chunks` relays an answer, and writes it to the client's `transport`.
+    """Gets what is read from the backend while `chunks` relays an answer, and writes it to the client's `transport`.
 
-    To be used only while the client has its response open in HTTP/1.1's chunks, and `writer` holds nothing. It counts
-    in slots of its own: with hundreds of streams, none of the objects that an event needs is in the processor's cache.
+    Use it only while the client's response is open in HTTP/1.1's chunks and `writer` holds nothing. It counts in slots
+    of its own: with hundreds of streams, none of the objects that an event needs is in the processor's cache.
     """
 
     __slots__ = (
@@ -56,10 +59,10 @@ class FastPath:
         writer: StreamWriter,
         chunks: ChunkedBody,
     ) -> None:
-        # what it wrote
+        # events and bytes that it wrote
         self.events = 0
         self.sent = 0
-        # what of that the copier knows: all up to here, and so many bytes of content since
+        # how much of that the copier has been told, and the bytes of content that it was told of since
         self._settled = (0, 0)
         self._noted = 0
         self._frames = _NONE
@@ -99,16 +102,16 @@ class FastPath:
                     self.events += 1
                     self.sent += around + len(content)
                     return
-        self._go_the_long_way(data)
+        self._take_the_full_path(data)
 
     def end(self) -> None:
-        """No more is read for it."""
+        """Nothing more is read for it."""
         self._settle()
         self._record.live = None
         self._record.counted += self.sent
 
     def _settle(self) -> None:
-        """Tell the copier of the characters that it has not been told of."""
+        """Tell the copier about the characters that it does not know of yet."""
         events, sent = self._settled
         if self.events != events:
             around = (self.events - events) * self._frames.around
@@ -116,7 +119,7 @@ class FastPath:
             self._settled = self.events, self.sent
         self._noted = 0
 
-    def _go_the_long_way(self, data: bytes) -> None:
+    def _take_the_full_path(self, data: bytes) -> None:
         self._settle()
         chunks, copier = self._chunks, self._copier
         chunks.receive(data)
@@ -125,38 +128,39 @@ class FastPath:
         self._counts = self._frames.counts
 
 
-# how an event begins and ends, and where its content does; how its translation begins, and its bytes beside the content
+# of an event: its first and last bytes, where its content begins and ends; of its translation: the first bytes, and how
+# many bytes there are beside the content
 _Frame = tuple[bytes, bytes, int, int, bytes, int]
 
 
 class _Frames(dict[int, _Frame | None]):
-    """Events of the pattern, by the length of what is read: with their chunk's framing, of which that is a part."""
+    """Events of the pattern by the length of the read, which includes the chunk's framing."""
 
     def __init__(self, pattern: Pattern | None, delta: bytes) -> None:
         self.pattern = pattern
         self.delta = delta
         self.around = len(delta) + len(DELTA_END)
-        # whether its characters are all that is to be told of a plain text
+        # whether the number of characters is all that the copier needs to know of a plain text
         self.counts = pattern is not None and pattern.kind != "arguments"
         self._tail = pattern.tail + _LINE_END if pattern else b""
 
     def __missing__(self, length: int) -> _Frame | None:
         if self.pattern is None:
             return None
-        # a chunk's size is less than what is read by two line ends and by its own digits
+        # the chunk's size is the length less two line ends and its own digits
         digits = len(b"%x" % max(length - 6, 0))
         size = b"%x" % max(length - 4 - digits, 0)
         head = b"%b\r\n%b" % (size, self.pattern.head)
         content = length - len(head) - len(self._tail)
         if len(size) != digits or not 0 < content <= _LONGEST:
-            # no chunk is as long as that, or none of one event
+            # no chunk has this length, or none with one event
             return None
         frame = head, self._tail, len(head), len(head) + content, self.begin(content), self.around
         self[length] = frame
         return frame
 
     def begin(self, content: int) -> bytes:
-        """How the translation of an event begins, whose content is written in so many bytes."""
+        """The first bytes of a translation whose content takes so many bytes."""
         return b"%x\r\n%b" % (self.around + content, self.delta)
 
 

@@ -1,7 +1,7 @@
-"""Signs of life for streams whose backend is silent.
+"""Pings for streams whose backend is silent, so that clients and proxies keep the connection alive.
 
-Claude Code gives a stream up after 300 s without an event, and 2.1.197 does not count pings (research/claude-code.md,
-section 8). One task looks after all streams, once a second: a timer for each would be set again with every event.
+Claude Code gives up a stream after 300 s without an event, and its version 2.1.197 does not count pings as events. One
+task looks after all streams, once a second: a timer for each would have to be set again with every event.
 """
 
 import asyncio

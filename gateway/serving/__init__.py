@@ -1,1 +1,1 @@
-"""Processes that serve: sockets, signals, workers."""
+"""The serving processes: sockets, signals and workers."""

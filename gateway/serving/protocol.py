@@ -1,4 +1,4 @@
-"""The HTTP connection of a client: aiohttp's server protocol, with our own errors and our own way to end."""
+"""A client's HTTP connection: aiohttp's server protocol, with Anthropic's errors and a different shutdown."""
 
 import asyncio
 from typing import Final, cast
@@ -12,18 +12,18 @@ from gateway.anthropic.ids import new_request_id
 
 # clients keep connections between the turns of a conversation
 _KEEPALIVE_SECONDS: Final = 75.0
-# how long a client that speaks no HTTP may take to read that it does not
+# how long a client that does not speak HTTP may take to read the error
 _LINGER_SECONDS: Final = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class ServerProtocol(web.RequestHandler):
-    """aiohttp's server protocol, but what is no HTTP gets Anthropic's error, too, and is not logged: it may hold half
-    a token.
+    """aiohttp's server protocol, but invalid HTTP also gets Anthropic's error. It is not logged: it may contain half a
+    token.
 
-    A connection without a complete head of a request is closed after `keepalive_timeout` seconds, also one on which
-    such a head comes slowly. Bodies stay packed: aiohttp would unpack what nobody reads, without letting others run.
+    A connection without a complete request head is closed after `keepalive_timeout` seconds, even if a head is arriving
+    slowly. Bodies stay compressed: aiohttp would decompress even those that nobody reads, and block the event loop.
     """
 
     __slots__ = ("_connection", "_connections", "_is_last", "_refused")
@@ -36,7 +36,7 @@ class ServerProtocol(web.RequestHandler):
         connections: set["ServerProtocol"] | None = None,
         keepalive_timeout: float = _KEEPALIVE_SECONDS,
     ) -> None:
-        """`connections` holds the protocol while the connection lasts."""
+        """`connections` contains the protocol while the connection lasts."""
         super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
         self._connections = set() if connections is None else connections
         self._connection: asyncio.Transport | None = None
@@ -45,7 +45,7 @@ class ServerProtocol(web.RequestHandler):
 
     @property
     def is_new(self) -> bool:
-        """Whether no request has come yet."""
+        """Whether no request has arrived yet."""
         return not self._request_count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,33 +55,34 @@ class ServerProtocol(web.RequestHandler):
         self._connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The client is gone."""
+        """The client has disconnected."""
         self._connections.discard(self)
         super().connection_lost(exc)
 
     def finish(self) -> None:
-        """Close the connection with the response to the request that is in progress; now, if none is."""
+        """Close the connection after the response to the request in progress, or at once if there is none."""
         self._is_last = True
         self.close()
 
     def close(self) -> None:
-        """Close the connection. aiohttp's server also calls this on each, when it shuts down; the rest of a body would
-        not be taken then.
+        """Close the connection, unless `finish` waits for a response.
+
+        aiohttp's server calls this on every connection at shutdown; a body that is still arriving would be cut off.
         """
         if not self._is_last or (self._waiter is not None and not self._messages):
             super().close()
 
     def abort(self) -> None:
-        """Drop the connection, and what the client has not taken."""
+        """Drop the connection, with whatever the client has not read yet."""
         if self._connection is not None:
             self._connection.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the connection. A body that turns out to be no HTTP ends there, with an error."""
+        """Take bytes from the connection. A body whose framing turns out to be invalid ends there, with an error."""
         super().data_received(data)
         request = self._current_request
         if request is not None and self._messages and not request.content.is_eof():
-            # no request can come before the end of this one's body: what came is the parser's error
+            # no request can arrive before the end of this one's body: the new message is the parser's error
             request.content.set_exception(web.RequestPayloadError())
             request.content.feed_eof()
             super().close()
@@ -89,10 +90,10 @@ class ServerProtocol(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response, and close the connection if that is told to close. After a response to what is no HTTP, wait
-        for the client to close.
+        """Send a response, and close the connection after `finish`. After a response to invalid HTTP, wait until the
+        client closes.
 
-        What it still sends is dropped: a connection that is closed with bytes unread is reset, and the response lost.
+        What it still sends is dropped: closing a connection with unread bytes resets it, and the response is lost.
         """
         if self._is_last:
             resp.force_close()
@@ -101,7 +102,7 @@ class ServerProtocol(web.RequestHandler):
             super().close()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
-            # the client's leaving ends this earlier
+            # ends early when the client disconnects
             await asyncio.sleep(_LINGER_SECONDS)
         return result
 
@@ -112,12 +113,12 @@ class ServerProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that no handler has seen; it closes the connection."""
+        """The answer to a request that no handler has seen. It closes the connection."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         self._refused = True
         request_id = new_request_id()
-        # behind the first colon the parser shows the bytes that it stumbled over
+        # after the first colon, the parser quotes the offending bytes
         reason = exc.message.partition(":")[0].strip()
         error = ApiError(exc.code, f"the request is not valid HTTP: {reason}")
         log.info("not valid HTTP", request_id=request_id, status=error.status, reason=reason)

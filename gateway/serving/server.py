@@ -1,4 +1,4 @@
-"""Serving: an application on a socket until a signal ends it."""
+"""Serves an application on a socket until a signal ends it."""
 
 import asyncio
 import contextlib
@@ -23,9 +23,9 @@ from gateway.serving.startup import tell_listening, tell_models
 from gateway.settings import Settings
 
 _BACKLOG: Final = 1024
-# at shutdown, for requests that are no answers in progress
+# at shutdown, for requests other than those for messages
 _LAST_SECONDS: Final = 2.0
-# at shutdown, for the first request of clients that have connected
+# at shutdown, for the first request of clients that have already connected
 _FIRST_SECONDS: Final = 0.5
 _FIRST_STEP_SECONDS: Final = 0.01
 
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings, tracing: Tracing | None = None) -> int:
-    """Serve until a signal comes, then give running answers their grace. Returns the exit code."""
+    """Serve until a signal comes, then give answers in progress their grace period. Returns the exit code."""
     configure_logging(settings.log_level, settings.log_format)
     app = make_app(settings, tracing=tracing)
 
@@ -59,14 +59,14 @@ async def serve_until(
     on_listening: Callable[[str], None],
     sockets: Sequence[socket.socket] = (),
 ) -> None:
-    """Serve `app` until `stopped` returns, then give running answers their grace. `on_listening` is told the URL.
+    """Serve `app` until `stopped` returns, then give answers in progress their grace period.
 
-    `sockets`, and what is raised, are those of `listening`.
+    `on_listening` is called with the URL. For `sockets` and the errors raised, see `listening`.
     """
     async with listening(app, settings, sockets=sockets) as url:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(stopped())
-            # it must be listening to signals before anybody is told
+            # signals must be handled before anybody learns that the gateway listens
             await asyncio.sleep(0)
             on_listening(url)
             app[GATEWAY].warm_up()
@@ -75,13 +75,13 @@ async def serve_until(
         gateway.stopping.set()
         answers, grace = gateway.in_flight.count, settings.shutdown_grace_secs
         log.info("shutting down", pid=os.getpid(), streams=answers, grace_secs=grace)
-        # load balancers must see that /ready says no before connections are refused
+        # load balancers must see /ready fail before connections are refused
         await asyncio.sleep(settings.shutdown_delay_secs)
 
 
 def _calm_collector() -> None:
-    """What the start made stays: the garbage collector need not look at it again, and need not look as often at what
-    comes and goes with each request, hardly any of which is garbage that only it can find.
+    """Make the garbage collector ignore the objects made at start-up, which stay, and run less often: hardly any object
+    of a request is garbage that only the collector can find.
     """
     gc.collect()
     gc.freeze()
@@ -92,10 +92,10 @@ def _calm_collector() -> None:
 async def listening(
     app: web.Application, settings: Settings, *, sockets: Sequence[socket.socket] = ()
 ) -> AsyncIterator[str]:
-    """Serve `app` inside the block; gives the URL. On leaving it, answers in progress get the grace that `app` gives
+    """Serve `app` inside the block; yields the URL. On exit, answers in progress get the grace period that `app` gives
     them, other requests a moment.
 
-    `sockets` are bound already; without them, the settings say where to listen. Raises AddressError when the address
+    `sockets` are already bound; without them, the settings say where to listen. Raises AddressError if the address
     cannot be listened on.
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
@@ -113,13 +113,13 @@ async def listening(
                 connection.finish()
     finally:
         await runner.cleanup()
-        # a closed connection waits for its client to take the rest, and the loop for the connection
+        # a closed connection waits for its client to read the rest, and the loop waits for the connection
         for connection in list(connections):
             connection.abort()
 
 
 async def _first_requests(connections: Collection["ServerProtocol"]) -> None:
-    """Wait a moment for the requests of clients that have connected and could no more be told to go elsewhere."""
+    """Wait a moment for the first requests of clients that have connected and can no longer be sent elsewhere."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_SECONDS):
             while any(connection.is_new for connection in connections):  # noqa: ASYNC110  # events would cost each request
@@ -133,7 +133,7 @@ async def _bind(
     connections: set["ServerProtocol"],
 ) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
-    manager = cast(web.Server, runner.server)  # there since the runner was set up
+    manager = cast(web.Server, runner.server)  # set by the runner's setup
 
     def connected() -> ServerProtocol:
         return ServerProtocol(manager, loop=loop, connections=connections)
@@ -150,7 +150,7 @@ async def wait_for_signal() -> None:
     stop = asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:
-        # Windows has no such handlers: there Ctrl-C raises KeyboardInterrupt
+        # Windows does not support such handlers: there, Ctrl-C raises KeyboardInterrupt
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stop.set)
     await stop.wait()
@@ -160,8 +160,8 @@ async def wait_for_signal() -> None:
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run to the end, on uvloop where there is one. Returns the exit code."""
-    # closed, it is not complained about where there can be no loop
+    """Run to the end, on uvloop if it is installed. Returns the exit code."""
+    # closed, so that Python does not warn of an unawaited coroutine if no loop can be made
     with contextlib.closing(work), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 

@@ -1,6 +1,6 @@
-"""What systemd is told about a unit of `Type=notify`, over the datagram socket that NOTIFY_SOCKET names: sd_notify(3).
+"""Notifies systemd about a unit of `Type=notify`, over the datagram socket that NOTIFY_SOCKET names; see sd_notify(3).
 
-Without that variable nothing is sent, so that any other way to start the gateway needs no setting.
+Without that variable nothing is sent, so other ways to start the gateway need no setting.
 """
 
 import os
@@ -10,19 +10,19 @@ from typing import Final
 
 import structlog
 
-# answers end within the grace; what comes after it takes a moment more
+# answers end within the grace period; the rest of the shutdown takes a moment more
 _MARGIN_SECONDS: Final = 15.0
 
 log = structlog.get_logger(__name__)
 
 
 def report_listening(url: str, backend: str) -> None:
-    """The start is done: units that wait for the gateway can start. `backend`: its address, without secrets."""
+    """Report the end of start-up: units that wait for the gateway can start. `backend`: its address without secrets."""
     _send("READY=1", f"STATUS=listening on {url}, backend {backend}")
 
 
 def report_stopping(seconds: float) -> None:
-    """The end has begun and takes up to `seconds`, however short the unit's TimeoutStopSec is."""
+    """Report that shutdown has begun and takes up to `seconds`, however short the unit's TimeoutStopSec is."""
     microseconds = ceil((seconds + _MARGIN_SECONDS) * 1e6)
     _send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={microseconds}", "STATUS=answers in progress are ending")
 
@@ -31,7 +31,7 @@ def _send(*lines: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return
-    # one in the abstract namespace, which has no file, is written with an @
+    # a socket in the abstract namespace, which has no file, is written with an @
     address = f"\0{path[1:]}" if path.startswith("@") else path
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -1,7 +1,7 @@
-"""What the gateway says of itself at the start: where it listens, which backend and models it has, what is wrong with
-them and what to do. Nothing here waits: the model list is told of when it comes.
+"""What the gateway reports at start-up: where it listens, its backend and models, what is wrong with them, and what to
+do. Nothing here waits: the model list is reported when it arrives.
 
-Each is one line of the log; `gateway.observability.logs.console` has their form on a terminal.
+Each report is one log line; `gateway.observability.logs.console` formats it for a terminal.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 def tell_listening(settings: Settings, url: str, **more: Any) -> None:
-    """Log where it listens and what it was told, with `more`; then a warning for each setting that needs one."""
+    """Log where the gateway listens and its main settings, with `more`, then warn of each setting that needs it."""
     if (file := dotenv_file(Path.cwd())) is not None:
         more["settings"] = str(file)
     log.info(
@@ -56,17 +56,17 @@ def _warn_of_proxy(settings: Settings) -> None:
         return
     log.warning(
         "proxy not used",
-        reason=f"{name.upper()}_PROXY is set, and not used: the gateway connects to {host} directly",
-        remedy="if only the proxy leads there, set BACKEND_URL to a relay behind it; else add the host to NO_PROXY",
+        reason=f"{name.upper()}_PROXY is set but not used: the gateway connects to {host} directly",
+        remedy="if only the proxy reaches it, set BACKEND_URL to a relay behind it; otherwise add the host to NO_PROXY",
     )
 
 
 def tell_models(settings: Settings, catalogue: Catalogue) -> None:
-    """Log which models there are once the backend has told, and meanwhile why it has not."""
+    """Log the models once the backend has listed them, and until then why it has not."""
     told: list[str] = []
 
     def tell(fault: BackendFault | None) -> None:
-        # said once, until it is something else
+        # each reason is logged once until it changes; nothing follows the list
         text = "" if fault is None else f"{fault.status} {fault.message}"
         if told[-1:] == [text] or "" in told:
             return
@@ -93,12 +93,12 @@ def _tell_found(catalogue: Catalogue) -> None:
 
 
 def _tell_fault(settings: Settings, fault: BackendFault) -> None:
-    closer = f"claude-gateway check {settings.backend_url.shown} looks closer"
+    closer = f"claude-gateway check {settings.backend_url.shown} shows more"
     if fault.status in (401, 403) and not settings.backend_api_key:
-        log.info("models not known yet", reason="the list wants a key: it comes with the first client's token")
+        log.info("models not known yet", reason="the list requires a key: the first client's token will be used")
     elif fault.status in (401, 403):
         reason = f"the backend refuses BACKEND_API_KEY for its list of models ({fault.status})"
-        log.warning("key refused", reason=reason, remedy=f"copy the key again from the backend, whole; {closer}")
+        log.warning("key refused", reason=reason, remedy=f"copy the whole key from the backend again; {closer}")
     else:
         # the backend's own words might repeat a key
         reason = f"the backend answers {fault.status} when asked for its models" if fault.quotes else fault.message

@@ -1,9 +1,9 @@
-"""Keeping worker processes running: forks them, replaces those that die, ends them all.
+"""Keeps worker processes running: forks them, replaces those that die, and ends them all.
 
-Between the supervisor and each worker lies a socket pair, the worker's line. Over it the worker says that it serves,
-and it closes with the worker, however that ends. In the other direction it closes when the worker is to stop, and
-also when the supervisor has died, killed or not: no worker outlives it. A signal passed on could not do that, and
-would come twice where a terminal or a service manager signals the whole group.
+A socket pair connects the supervisor with each worker: the worker's line. The worker reports on it that it serves, and
+the line closes when the worker ends, for whatever reason. In the other direction, the line closes when the worker is to
+stop, and also when the supervisor has died, killed or not: no worker outlives it. A forwarded signal could not do that,
+and would arrive twice when a terminal or a service manager signals the whole process group.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from typing import Final, NoReturn
 import structlog
 
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-# a worker that lives shorter has not been of use
+# a worker that dies sooner has been of no use
 _EARLY_SECONDS: Final = 1.0
-# deaths in a row, early ones, until there is a pause before the next start
+# early deaths in a row, from which on there is a pause before the next start
 _EARLY_DEATHS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a worker knows of itself: its number from 0 on, and how many it is the replacement of."""
+    """What a worker knows of itself: its number, counted from 0, and how many workers had that number before."""
 
     number: int
     restarts: int
@@ -39,8 +39,8 @@ class Place:
     """Readable once the worker is to stop."""
 
     def report_serving(self) -> None:
-        """Tell the supervisor that the start went well."""
-        # a supervisor that is gone is seen on the line
+        """Tell the supervisor that this worker serves."""
+        # if the supervisor is gone, the line will show it
         with contextlib.suppress(OSError):
             self.line.send(b"1")
 
@@ -50,7 +50,7 @@ Work = Callable[[Place], int]
 
 @dataclass(slots=True)
 class _Seat:
-    """One worker at a time, and how its predecessors fared. Times are in seconds of the monotonic clock."""
+    """The current worker, and how its predecessors fared. Times are in seconds of the monotonic clock."""
 
     number: int
     pid: int = 0
@@ -63,7 +63,7 @@ class _Seat:
 
 
 class Supervisor:
-    """Keeps `count` processes at their work."""
+    """Keeps `count` worker processes running."""
 
     def __init__(
         self,
@@ -75,9 +75,9 @@ class Supervisor:
         on_stop: Callable[[], None] = lambda: None,
         on_death: Callable[[int], None],
     ) -> None:
-        """`work` is what each worker does; it gives the exit code. `stop_seconds`: how long workers may take to stop
-        until they are killed. `on_serving` is told the process ids once all workers serve for the first time,
-        `on_stop` that the first signal has come, `on_death` the number of each worker that has died.
+        """`work` is what each worker does; it returns the exit code. `stop_seconds`: how long workers may take to stop
+        before they are killed. `on_serving` is called with the process ids once all workers serve for the first time,
+        `on_stop` at the first signal, `on_death` with the number of each worker that has died.
         """
         self._work = work
         self._seats = [_Seat(number) for number in range(count)]
@@ -92,9 +92,9 @@ class Supervisor:
         self._code = 0
 
     def run(self) -> int:
-        """Run until SIGINT or SIGTERM. To be called in the main thread, while there is no other.
+        """Run until SIGINT or SIGTERM. Call it in the main thread, while there is no other thread.
 
-        Returns 0; 1 if no worker could start; 128 and the signal's number if a second signal came.
+        Returns 0; 1 if no worker could start; 128 plus the signal's number if a second signal came.
         """
         for end in self._wakeup:
             end.setblocking(False)
@@ -138,7 +138,7 @@ class Supervisor:
     def _fork(self, seat: _Seat) -> socket.socket:
         """Start a process. Returns the supervisor's end of its line."""
         ours, theirs = socket.socketpair()
-        # until the worker has its own, a signal to it would run the supervisor's handlers there
+        # until the worker has handlers of its own, a signal would run the supervisor's handlers in it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             seat.pid = os.fork()
@@ -157,7 +157,7 @@ class Supervisor:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            # Ctrl-C in a terminal goes to all; the supervisor decides what it means
+            # Ctrl-C in a terminal reaches every process; the supervisor decides what it means
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             ours.close()
@@ -166,7 +166,7 @@ class Supervisor:
         except BaseException:
             log.exception("worker failed", pid=os.getpid())
         finally:
-            # what lies below on the stack is the supervisor's
+            # the frames below on the stack are the supervisor's
             os._exit(code)
 
     def _read_line(self, seat: _Seat) -> None:
@@ -195,7 +195,7 @@ class Supervisor:
             self._give_up_unless_served()
 
     def _plan(self, seat: _Seat) -> float:
-        """Set when the seat's next worker starts. Returns the seconds until then."""
+        """Decide when the seat's next worker starts. Returns the seconds until then."""
         now = time.monotonic()
         early = not seat.serves or now - seat.started < _EARLY_SECONDS
         seat.deaths += 1
@@ -203,7 +203,7 @@ class Supervisor:
         seat.serves = False
         pause = 0.0
         if seat.early_deaths >= _EARLY_DEATHS:
-            # the exponent is bounded: it is a float's
+            # the exponent is bounded, because a float overflows
             doubled = _FIRST_PAUSE_SECONDS * 2 ** min(seat.early_deaths - _EARLY_DEATHS, 30)
             pause = min(_LONGEST_PAUSE_SECONDS, doubled)
         seat.start_at = now + pause
@@ -231,7 +231,7 @@ class Supervisor:
         log.info("shutting down", workers=len(living))
         self._kill_at = time.monotonic() + self._stop_seconds
         for _, line in living:
-            # one that has just died is read next
+            # a worker that has just died is noticed at the next read
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_WR)
         self._on_stop()
@@ -254,7 +254,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _caught_signals(end: socket.socket) -> Iterator[None]:
-    """Inside, the numbers of signals are written to `end`."""
+    """Inside the block, the numbers of signals are written to `end`."""
     signal.set_wakeup_fd(end.fileno(), warn_on_full_buffer=False)
     before = [signal.signal(number, lambda *_: None) for number in _ENDING]
     try:

@@ -1,8 +1,8 @@
 """`WORKERS`: several processes that serve at one address.
 
-On Linux each has a listening socket of its own there, and the kernel spreads connections over them evenly
-(SO_REUSEPORT); elsewhere they share one, and who is free takes the next connection. What they know of each other is in
-the scoreboard. Each has its own connections to the backend and its own circuit breaker.
+On Linux, each has its own listening socket there, and the kernel spreads connections over them evenly (SO_REUSEPORT);
+elsewhere they share one, and whichever is free accepts the next connection. What they know of each other is in the
+scoreboard. Each has its own connections to the backend and its own circuit breaker.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from gateway.serving.supervisor import Place, Supervisor
 from gateway.settings import Settings, SettingsError
 
 _BALANCED: Final = sys.platform == "linux"
-# workers end themselves when their grace is over; one that does not is stuck
+# workers end by themselves when their grace period is over; one that does not is stuck
 _STUCK_SECONDS: Final = 5.0
 
 
 def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
     """Serve with `settings.workers` processes until a signal comes. Returns the exit code.
 
-    Raises AddressError when the address cannot be listened on, SettingsError where there are no such processes.
+    Raises AddressError if the address cannot be listened on, SettingsError if the system cannot fork.
     """
     if not hasattr(os, "fork"):
         raise SettingsError(f"WORKERS={settings.workers}: must be 1 on this system, which cannot fork processes")
@@ -68,7 +68,7 @@ def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
 
 
 class _Counted(NamedTuple):
-    """What workers have in common for their metrics."""
+    """What the workers share for their metrics."""
 
     table: CounterTable
     sockets: Sequence[socket.socket]
@@ -94,7 +94,7 @@ async def _serve(
 
     def tell(_: str) -> None:
         place.report_serving()
-        # one speaks for all, once
+        # the first worker speaks for all, and only once
         if place.number == place.restarts == 0:
             tell_models(settings, app[GATEWAY].turns.catalogue)
 
@@ -113,11 +113,11 @@ def _own(sockets: Sequence[socket.socket]) -> Sequence[socket.socket]:
 
 
 async def _told_to_stop(place: Place) -> None:
-    """Return when the supervisor ends the line, or when SIGTERM comes; more of these change nothing."""
+    """Return when the supervisor closes the line, or at SIGTERM; later signals change nothing."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_reader(place.line.fileno(), stop.set)
-    # sent to this process alone, it is replaced; the handler stays, for a service manager signals the whole group
+    # a worker that is signalled alone is replaced; the handler stays, because a service manager signals the whole group
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
     loop.remove_reader(place.line.fileno())

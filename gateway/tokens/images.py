@@ -1,4 +1,4 @@
-"""Tokens of images, by their size in pixels."""
+"""Token counts of images, by their size in pixels."""
 
 import base64
 import io
@@ -6,17 +6,17 @@ from typing import Final
 
 import imagesize
 
-# Anthropic's rule: width x height / 750, for images that are scaled down to this first
-# (vision guide, "Evaluate image size")
+# Anthropic's rule: width x height / 750, after scaling down to _LONGEST_EDGE
+# (https://docs.claude.com/en/docs/build-with-claude/vision, "Evaluate image size")
 _PIXELS_PER_TOKEN: Final = 750
 _LONGEST_EDGE: Final = 1568
 _MOST: Final = 1600
-# base64 characters that hold the header of any format; JPEG keeps its size behind its metadata
+# enough base64 characters for the header of any format; JPEG stores the size after its metadata
 _HEAD_CHARACTERS: Final = 4 * 32 * 1024
 
 
 def image_tokens(url: str) -> int:
-    """The tokens of an image given as a data URL; the most that an image costs where its size cannot be read."""
+    """The token count of an image in a data URL; the maximum if its size cannot be read."""
     _, comma, data = url.partition(";base64,")
     if not comma:
         return _MOST
@@ -28,5 +28,5 @@ def image_tokens(url: str) -> int:
         scale = min(1.0, _LONGEST_EDGE / max(width, height))
         return max(1, min(_MOST, round(width * scale * height * scale / _PIXELS_PER_TOKEN)))
     except (ValueError, OverflowError):
-        # no base64, no image, or one that claims to be larger than a number can tell
+        # not base64, not an image, or a size too large for a float
         return _MOST

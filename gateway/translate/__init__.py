@@ -1,1 +1,1 @@
-"""The core, pure: Anthropic requests to chat completions, chat-completion answers to Anthropic's."""
+"""The pure core: Anthropic requests to chat completions, and chat-completion answers to Anthropic's."""

@@ -1,14 +1,12 @@
 """Requests: what clients really send, what later clients may send, and what is refused with the place named."""
 
-import copy
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.anthropic.decode import decode_request
@@ -25,10 +23,8 @@ from gateway.anthropic.request import (
     Tool,
     ToolChoice,
 )
-
-SAMPLES = Path(__file__).parents[1] / "samples" / "claude-code"
-
-fuzz = settings(max_examples=150, deadline=None, database=None)
+from tests.odd_json import fuzz, json_values, paths_in, with_odd
+from tests.samples import recorded_requests
 
 
 def body(**fields: Any) -> bytes:
@@ -58,14 +54,14 @@ def raw(request: Any) -> Any:
     return msgspec.to_builtins(request, enc_hook=lambda value: bytes(value).decode(), builtin_types=())
 
 
-RECORDED = {path.name: json.loads(path.read_bytes())["body"] for path in sorted(SAMPLES.glob("*.json"))}
+RECORDED = recorded_requests()
 
 
 def test_there_are_recorded_requests() -> None:
-    assert len([recorded for recorded in RECORDED.values() if recorded is not None]) > 12
+    assert len(RECORDED) > 12
 
 
-@pytest.mark.parametrize("name", [name for name, recorded in RECORDED.items() if recorded is not None])
+@pytest.mark.parametrize("name", RECORDED)
 def test_recorded_requests_are_read(name: str) -> None:
     recorded = RECORDED[name]
     request = decode_request(json.dumps(recorded).encode(), counting="count-tokens" in name)
@@ -127,7 +123,7 @@ def test_every_field_is_read() -> None:
 
 
 LEGAL: dict[str, bytes] = {
-    "T124 no content and one token": body(messages=[{"role": "user", "content": []}], max_tokens=1),
+    "no content and one token": body(messages=[{"role": "user", "content": []}], max_tokens=1),
     "an empty text": body(messages=[{"role": "user", "content": ""}]),
     "a system turn at the end": body(messages=[{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]),
     "a prefill": body(messages=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "{"}]),
@@ -413,7 +409,7 @@ def test_half_of_a_surrogate_pair_is_refused_with_what_to_do(data: bytes, half: 
     start = "the request body is not valid JSON in UTF-8: no low surrogate in string: a text was cut inside a character"
     found = re.fullmatch(
         rf"{start} close to byte (\d+), which leaves an escape such as \\ud83d without its other half; "
-        "cut the text in front of it",
+        "cut the text before that character",
         message,
     )
     assert found is not None, message
@@ -439,7 +435,7 @@ REPEATED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("data", "key"), REPEATED.values(), ids=REPEATED)
 def test_a_key_of_the_body_is_given_once(data: bytes, key: str) -> None:
-    assert refusal(data) == f"{key}: must not be given twice"
+    assert refusal(data) == f"{key}: must not appear twice"
 
 
 def test_fields_that_nobody_knows_may_be_large_but_not_larger_than_all_the_rest() -> None:
@@ -447,8 +443,8 @@ def test_fields_that_nobody_knows_may_be_large_but_not_larger_than_all_the_rest(
     nested = {"a": [{"b": '}"\\'}] * 999, "c": "x" * (mib - 99_999)}
     assert decode_request(body(x=nested, y=-1.5e3, z=[])).model == "m"
     message = (
-        "the request body holds more than 1048576 bytes beside the fields that are known here: "
-        "one is given twice, or is not of the Messages API"
+        "the request body holds more than 1048576 bytes outside the known fields: "
+        "a field is repeated, or is not part of the Messages API"
     )
     assert refusal(body(x="x" * mib)) == message
     assert refusal(b'{"messages":[' + b"7," * mib + b"7]," + body()[1:]) == message
@@ -459,7 +455,7 @@ def test_fields_that_nobody_knows_may_be_large_but_not_larger_than_all_the_rest(
 def test_a_body_that_is_empty_or_marked_says_so() -> None:
     assert refusal(b"") == "the request body is empty"
     assert refusal(b"\xef\xbb\xbf" + body()) == (
-        "the request body is not valid JSON in UTF-8: it begins with a byte order mark; send it without"
+        "the request body is not valid JSON in UTF-8: it begins with a byte order mark; remove it"
     )
 
 
@@ -498,34 +494,10 @@ VALID: dict[str, Any] = {
     "temperature": 0.5,
     "stream": True,
 }
-_NAMES = ["type", "text", "content", "source", "role", "messages", "model", "input", "x"]
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["text", "new", "tool_result", "document", "user", "\ud83d"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_NAMES), inner, max_size=3),
-    max_leaves=8,
+odd_values = json_values(
+    words=["text", "new", "tool_result", "document", "user", "\ud83d"],
+    keys=["type", "text", "content", "source", "role", "messages", "model", "input", "x"],
 )
-
-
-def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path]
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            found += paths_in(item, (*path, key))
-    return found
-
-
-def with_odd(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
-    if not path:
-        return odd
-    changed = copy.copy(value)
-    changed[path[0]] = with_odd(value[path[0]], path[1:], odd)
-    return changed
 
 
 def decoded_or_refused(data: bytes) -> MessagesRequest | str:
@@ -536,13 +508,13 @@ def decoded_or_refused(data: bytes) -> MessagesRequest | str:
 
 
 @fuzz
-@given(data=st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
+@given(data=st.binary(max_size=100) | odd_values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     assert isinstance(decoded_or_refused(data), str)
 
 
 @fuzz
-@given(path=st.sampled_from(paths_in(VALID)), odd=json_values)
+@given(path=st.sampled_from(paths_in(VALID)), odd=odd_values)
 def test_one_odd_value_is_taken_or_refused_with_its_place(path: tuple[Any, ...], odd: Any) -> None:
     outcome = decoded_or_refused(json.dumps(with_odd(VALID, path, odd)).encode())
     if isinstance(outcome, str):

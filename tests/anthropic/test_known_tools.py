@@ -1,24 +1,22 @@
 """Tools that come with each turn: read once, and the request is the one that it would be if they were read each time."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.known_tools import KnownTools
 from gateway.anthropic.request import MessagesRequest
+from tests.odd_json import fuzz
+from tests.samples import recorded_requests
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "claude-code"
-RECORDED = {path.stem: json.loads(path.read_bytes())["body"] for path in sorted(SAMPLES.glob("*-turn*.json"))}
+RECORDED = recorded_requests("*-turn*")
 MIB = 1024 * 1024
-
-fuzz = settings(max_examples=150, deadline=None, database=None)
 
 
 def tool(name: str, size: int = 3000) -> dict[str, Any]:

@@ -142,7 +142,6 @@ INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("arguments", "value"), INPUTS.values(), ids=INPUTS)
 def test_arguments_become_an_object(arguments: str, value: dict[str, Any]) -> None:
-    # T127
     assert tool_input(arguments) == value
     writer = MessageWriter()
     writer.begin_tool_use("toolu_1", "f")

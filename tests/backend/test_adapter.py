@@ -75,7 +75,6 @@ async def test_the_backends_own_faults_count(status: int, scripted: ScriptedBack
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 429])
 async def test_the_clients_faults_do_not(status: int, scripted: ScriptedBackend, backend: Backend) -> None:
-    # T28
     scripted.answers = [respond(b"{}", status=500), respond(b"{}", status=status)]
     await fault_of(backend)
 
@@ -102,7 +101,7 @@ async def test_silence_within_an_answer_counts(scripted: ScriptedBackend, impati
 
     assert (fault.status, fault.message) == (
         504,
-        f"the backend at {where(scripted)} sent nothing for 0.1 s: it may hang; try again, or look into its log",
+        f"the backend at {where(scripted)} sent nothing for 0.1 s: it may be hanging; try again, or check its log",
     )
     assert impatient.breaker.failures == 1
     await asyncio.wait_for(scripted.client_left.wait(), 2)
@@ -127,7 +126,7 @@ async def test_a_connection_that_closes_without_an_answer_counts(scripted: Scrip
     fault = await fault_of(backend)
 
     assert (fault.status, fault.should_retry) == (502, True)
-    assert fault.message.endswith("closed the connection before it answered; try again, or look into its log")
+    assert fault.message.endswith("closed the connection before it answered; try again, or check its log")
     assert backend.breaker.failures == 1
 
 
@@ -210,7 +209,7 @@ async def test_a_redirect_is_not_followed(scripted: ScriptedBackend, backend: Ba
 
     fault = await fault_of(backend)
 
-    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to where it leads"
+    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to the final address"
     assert (fault.status, fault.should_retry) == (502, False)
     assert len(scripted.requests) == 1
 
@@ -327,7 +326,7 @@ async def test_a_backend_that_takes_no_request_is_given_up() -> None:
 
     assert (fault.value.status, fault.value.taken) == (504, False)
     assert fault.value.message.endswith(
-        "took nothing of the request for 0.1 s (SEND_TIMEOUT_SECS): it may be overloaded; try again"
+        "accepted no data of the request for 0.1 s (SEND_TIMEOUT_SECS): it may be overloaded; try again"
     )
 
 

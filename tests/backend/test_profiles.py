@@ -96,7 +96,7 @@ def test_the_field_of_replayed_thinking(field: str | None, names: set[str]) -> N
 
 @pytest.mark.parametrize(
     ("field", "names"),
-    [  # T34
+    [
         ("top_k", {"deepseek", "moonshot", "zai", "mistral", "groq", "gemini", "openai", "azure"}),
         ("parallel_tool_calls", {"deepseek", "zai", "gemini"}),
         ("response_format", {"deepseek"}),

@@ -1,4 +1,4 @@
-"""Completion, as a user sees it: Tab is pressed in a real shell, and the command line is run."""
+"""Completion as a user sees it: presses Tab in a real shell, then runs the command line."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 import pexpect
 import pytest
 
-# how each shell is started without the user's own settings, and how it takes the script
+# how to start each shell without the user's settings, and how to load the script
 SHELLS = {
     "bash": (["--norc", "--noprofile", "-i"], "source ./script"),
     "zsh": (["-f", "-i"], 'autoload -U compinit && compinit -D; eval "$(cat ./script)"'),
@@ -27,7 +27,7 @@ TYPED = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a key's file, and a `claude-gateway` that prints its arguments."""
+    """A folder with a key file, and a `claude-gateway` that prints its arguments."""
     (tmp_path / "key.txt").write_text("cpk_test\n")
     stub = tmp_path / "bin/claude-gateway"
     stub.parent.mkdir()

@@ -39,7 +39,7 @@ async def health(capsys: pytest.CaptureFixture[str], *arguments: str) -> Out:
 async def serving(tmp_path: Path, backend: str, host: str) -> AsyncIterator[str]:
     """A gateway; gives its port."""
     settings = load_settings({"host": host, "host_port": "0", "backend_url": backend}, {}, tmp_path)
-    # its log would come between
+    # its log would mix with the output
     with structlog.testing.capture_logs():
         async with listening(make_app(settings), settings) as url:
             yield url.rpartition(":")[2]
@@ -47,7 +47,7 @@ async def serving(tmp_path: Path, backend: str, host: str) -> AsyncIterator[str]
 
 @asynccontextmanager
 async def answering(raw: bytes) -> AsyncIterator[str]:
-    """A server that is no gateway; gives its port."""
+    """A server that is not a gateway; gives its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -152,9 +152,9 @@ async def test_silence_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "status 200, and the answer is not a gateway's"),
-        (b"HTTP/1.1 200 OK\r\n\r\n[]", "status 200, and the answer is not a gateway's"),
-        (b"HTTP/1.1 404 No\r\n\r\n{}", "status 404, and the answer is not a gateway's"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "status 200, but the answer is not a gateway's"),
+        (b"HTTP/1.1 200 OK\r\n\r\n[]", "status 200, but the answer is not a gateway's"),
+        (b"HTTP/1.1 404 No\r\n\r\n{}", "status 404, but the answer is not a gateway's"),
         (b"SSH-2.0\r\n\r\n", "SSH-2.0"),
         (b"", "Remote end closed connection without response"),
     ],
@@ -171,7 +171,7 @@ async def test_who_answers_is_no_gateway(raw: bytes, words: str, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--host-port", "0"], "HOST_PORT=0: the port must be known to be asked: give --host-port"),
+        (["--host-port", "0"], "HOST_PORT=0: the gateway's port must be known: give --host-port"),
         (["--host-port", "x"], "HOST_PORT=x: must be a port from 0 to 65535"),
         (["--timeout", "0"], "argument --timeout: 0: must be a number of seconds greater than 0"),
         (["--timeout", "soon"], "argument --timeout: soon: must be a number of seconds greater than 0"),

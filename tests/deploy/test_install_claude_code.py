@@ -224,9 +224,9 @@ async def test_a_dry_run_writes_nothing(node: bool, machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("flags", "fault"),
     [
-        (("--url", "gateway"), "'gateway' is no base URL: give it like"),
+        (("--url", "gateway"), "'gateway' is not a base URL: give one like"),
         (("--url", "http://127.0.0.1:9"), r"http://127.0.0.1:9 does not answer (curl: (7)"),
-        (("--model", "nono"), "no model 'nono' there; there are: demo, zai-org/GLM-4.5-Air"),
+        (("--model", "nono"), "no model 'nono'; available: demo, zai-org/GLM-4.5-Air"),
         (("--token-file", "nowhere"), "--token-file nowhere: there is no such file"),
     ],
 )
@@ -245,8 +245,8 @@ async def test_what_cannot_be_used_is_told_and_nothing_is_written(
         ("", "no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN"),
         (" ", "the token is empty"),
         ("sk-ant-x", "this is a token for Anthropic (sk-ant-…)"),
-        ("a b", "the token holds a blank"),
-        ("ä", "the token holds a blank"),
+        ("a b", "the token contains a blank"),
+        ("ä", "the token contains a blank"),
     ],
 )
 async def test_what_is_no_token_goes_nowhere(token: str, fault: str, machine: Machine) -> None:
@@ -265,7 +265,7 @@ async def test_a_token_the_gateway_does_not_know_is_told(
     url = str(gateway.make_url("/")).rstrip("/")
     code, _, err = await machine.install("--url", url)
     assert (code, machine.tree()) == (1, {})
-    assert err.startswith(f"{FAILED}{url} refuses the token (401): this is no key of this gateway")
+    assert err.startswith(f"{FAILED}{url} refuses the token (401): this token is not a key of this gateway")
 
 
 @pytest.mark.parametrize("token", ["plain", 'quo"te', "back\\slash", "$(date)`x`%s'"])

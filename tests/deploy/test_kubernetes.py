@@ -1,14 +1,10 @@
 """The manifests agree with the gateway and with each other. What kubectl makes of them: test_kubernetes_tools.py."""
 
 import asyncio
-import json
 import math
-import os
 import re
 import shutil
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +18,7 @@ from gateway import __version__
 from gateway.app import make_app
 from gateway.settings import Settings, load_settings
 from tests.conftest import ScriptedBackend, StartGateway
+from tests.gateway_process import GATEWAY, log_line, python
 
 ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
@@ -340,21 +337,6 @@ async def test_a_secret_that_changes_lets_new_keys_in(
     assert await status(KEY) == 401
 
 
-@asynccontextmanager
-async def started(env: dict[str, str], folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    passed = {
-        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-m", "gateway", cwd=folder, env=passed | env, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        await process.communicate()
-
-
 async def test_the_probes_see_a_gateway_with_these_settings_live_and_end(
     scripted: ScriptedBackend, deployment: Any, tmp_path: Path
 ) -> None:
@@ -364,26 +346,22 @@ async def test_the_probes_see_a_gateway_with_these_settings_live_and_end(
     env = env_of("small") | here | {"BACKEND_URL": scripted.url, "GATEWAY_API_KEYS_FILE": str(keys)}
     probes = {name: container(deployment)[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness")}
 
-    async with started(env, tmp_path) as process, aiohttp.ClientSession() as session:
-        assert process.stderr is not None
-
-        async def line(event: str) -> dict[str, Any]:
-            assert process.stderr is not None
-            while (found := json.loads(await process.stderr.readline()))["event"] != event:
-                pass
-            return dict(found)
+    async with (
+        python(*GATEWAY, folder=tmp_path, environment=env) as process,
+        aiohttp.ClientSession() as session,
+    ):
 
         async def probe(name: str) -> int:
             async with session.get(url + probes[name]) as response:
                 return response.status
 
-        url = (await line("listening"))["url"]
+        url = (await log_line(process, "listening"))["url"]
         alive = await probe("startup")
         async with asyncio.timeout(10):
             while await probe("readiness") != 200:  # noqa: ASYNC110  # a probe asks again
                 await asyncio.sleep(0.05)
         process.terminate()
-        await line("shutting down")
+        await log_line(process, "shutting down")
         ending = (await probe("startup"), await probe("readiness"))
 
     assert alive == 200

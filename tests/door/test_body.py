@@ -14,11 +14,11 @@ from tests.http_connection import Connect
 
 MIB = 1024 * 1024
 TOO_LARGE = (
-    "the request body is larger than 1 MiB (1048576 bytes), the most that this gateway takes: "
+    "the request body is larger than 1 MiB (1048576 bytes), the most that this gateway accepts: "
     "send less, or start the gateway with a larger MAX_BODY_MIB"
 )
 TOO_SLOW = (
-    "the request body did not come within 0.2 s: check the connection, "
+    "the request body did not arrive within 0.2 s: check the connection, "
     "or start the gateway with a larger REQUEST_TIMEOUT_SECS"
 )
 
@@ -147,26 +147,33 @@ async def test_a_body_that_unpacks_to_too_much_is_refused(bomb: bytes, connect: 
 
 
 UNPACKABLE: dict[str, tuple[str, bytes, str]] = {
-    "no gzip": ("gzip", BODY, "the request body is not valid gzip, as Content-Encoding says: pack it again, or not"),
+    "no gzip": (
+        "gzip",
+        BODY,
+        "the request body is not valid gzip, which Content-Encoding declares: compress it again, or send it "
+        "uncompressed",
+    ),
     "no deflate": (
         "deflate",
         b"xx",
-        "the request body is not valid deflate, as Content-Encoding says: pack it again, or not",
+        "the request body is not valid deflate, which Content-Encoding declares: compress it again, or send it "
+        "uncompressed",
     ),
     "a checksum that is wrong": (
         "gzip",
         gzip.compress(BODY)[:-8] + b"12345678",
-        "the request body is not valid gzip, as Content-Encoding says: pack it again, or not",
+        "the request body is not valid gzip, which Content-Encoding declares: compress it again, or send it "
+        "uncompressed",
     ),
     "cut": (
         "gzip",
         gzip.compress(BODY)[:-9],
-        "the request body ends in the middle of its gzip data: send it again, whole",
+        "the request body ends in the middle of its gzip data: send the whole body again",
     ),
     "more behind the end": (
         "gzip",
         gzip.compress(BODY) + b"{}",
-        "the request body goes on after the end of its gzip data: send that alone",
+        "the request body continues after its gzip data: send only that data",
     ),
     "packed nothing": ("gzip", gzip.compress(b""), "the request body is empty"),
     "no body": ("gzip", b"", "the request body is empty"),
@@ -195,7 +202,7 @@ async def test_another_packing_is_a_415_that_names_the_known_ones(coding: str, c
     assert refused == (
         415,
         "invalid_request_error",
-        f"Content-Encoding {name!r} is not known here: send the body as it is, as gzip or as deflate",
+        f"Content-Encoding {name!r} is not supported: send the body uncompressed, as gzip or as deflate",
     )
     assert (await connection.send(whole(BODY)))[0] == 200
 
@@ -239,7 +246,7 @@ async def test_a_body_that_stops_being_http_is_a_400_at_once(connect: Connect) -
     assert (status, headers["connection"]) == (400, "close")
     assert answer["error"] == {
         "type": "invalid_request_error",
-        "message": "the request body broke off, or is not framed as HTTP asks for: send it again, whole",
+        "message": "the request body is incomplete, or its framing is not valid HTTP: send the whole body again",
     }
     assert await connection.reader.read() == b""
 
@@ -284,7 +291,8 @@ async def test_a_page_cannot_post_without_the_browsers_asking_first(
     assert await connection.refusal(whole(BODY, *fields)) == (
         403,
         "permission_error",
-        "a web page may call this gateway with Content-Type application/json only: other types need no consent",
+        "a web page may call this gateway only with Content-Type application/json: browsers send other types without "
+        "asking for consent",
     )
     assert scripted.requests == []
 
@@ -329,7 +337,7 @@ NO_JSON: dict[str, tuple[bytes, str]] = {
     "Infinity": (BODY.replace(b"100", b"Infinity"), "the request body is not valid JSON in UTF-8: JSON is malformed"),
     "a wrong type": (BODY.replace(b"100", b'"100"'), "max_tokens: Expected `int | null`, got `str`"),
     "half a character": (BODY.replace(b"Hi", rb"a\ud83d"), "the request body is not valid JSON in UTF-8: no low surrogate in string: "),
-    "a key twice": (BODY.replace(b"{", b'{"model":"other",', 1), "model: must not be given twice"),
+    "a key twice": (BODY.replace(b"{", b'{"model":"other",', 1), "model: must not appear twice"),
 }  # fmt: skip
 
 

@@ -18,7 +18,6 @@ async def count(gateway: Any, **fields: Any) -> int:
 
 
 async def test_everything_that_is_sent_counts(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    # T106
     gateway = await start_gateway(scripted.url)
     bare = await count(gateway)
 
@@ -45,7 +44,6 @@ async def test_it_needs_messages(scripted: ScriptedBackend, start_gateway: Start
 
 
 async def test_a_big_count_does_not_hold_up_others(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    # T31 T57
     gateway = await start_gateway(scripted.url)
     await count(gateway)
 

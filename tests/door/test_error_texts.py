@@ -33,12 +33,12 @@ CASES = [
     pytest.param(
         None, {"headers": {}}, {}, 401,
         "no token: send the backend's key as `Authorization: Bearer …` (ANTHROPIC_AUTH_TOKEN) or `x-api-key`; a backend "
-        "without keys takes any word",
+        "without keys accepts any value",
         id="no token",
     ),
     pytest.param(
         None, {}, {"gateway_api_keys": "gk_alice_4711_4711"}, 401,
-        "this is no key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it",
+        "this token is not a key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it",
         id="no key of the gateway",
     ),
     pytest.param(
@@ -49,12 +49,12 @@ CASES = [
     ),
     pytest.param(
         says(402, "Insufficient balance"), {}, {}, 402,
-        "backend: Insufficient balance (fill the account at the backend, or take another key)",
+        "backend: Insufficient balance (add credit to the backend account, or use another key)",
         id="an empty account",
     ),
     pytest.param(
         says(403, "Not for you."), {}, {}, 403,
-        "backend: Not for you. (the key may not do this at the backend: take another key or model)",
+        "backend: Not for you. (the key has no permission for this: use another key or model)",
         id="a key without the right",
     ),
     pytest.param(
@@ -74,20 +74,20 @@ CASES = [
     ),
     pytest.param(
         says(429, "Slow down."), {}, {}, 429,
-        "backend: Slow down. (a limit of the backend's, for this key: wait, or ask for less at a time)",
+        "backend: Slow down. (the backend's limit for this key: wait, or send less at a time)",
         id="a rate limit",
     ),
     pytest.param(
         says(429, "You exceeded your current quota.", code="insufficient_quota"), {}, {}, 429,
-        "backend: You exceeded your current quota. (fill the account at the backend, or take another key)",
+        "backend: You exceeded your current quota. (add credit to the backend account, or use another key)",
         id="a spent quota",
     ),
     pytest.param(
-        says(503, "Loading model"), {}, {}, 529, "backend: Loading model (the backend has no room at the moment: try again)",
+        says(503, "Loading model"), {}, {}, 529, "backend: Loading model (the backend has no capacity right now: try again)",
         id="a backend that is starting",
     ),
     pytest.param(
-        respond(b"", status=500), {}, {}, 500, "the backend answered 500 and does not say why: its log may tell",
+        respond(b"", status=500), {}, {}, 500, "the backend answered 500 without giving a reason: check its log",
         id="a failure without words",
     ),
     pytest.param(
@@ -95,7 +95,7 @@ CASES = [
     ),
     pytest.param(
         respond(b"", status=301, location="https://new.example/v1"), {}, {}, 502,
-        "the backend redirects to https://new.example/v1: set BACKEND_URL to where it leads",
+        "the backend redirects to https://new.example/v1: set BACKEND_URL to the final address",
         id="a redirect",
     ),
     pytest.param(
@@ -106,7 +106,7 @@ CASES = [
     ),
     pytest.param(
         None, {"data": io.BytesIO(b"{" + b" " * 2**20 + b"}")}, {"max_body_mib": "1"}, 413,
-        "the request body is larger than 1 MiB (1048576 bytes), the most that this gateway takes: send less, or start the "
+        "the request body is larger than 1 MiB (1048576 bytes), the most that this gateway accepts: send less, or start the "
         "gateway with a larger MAX_BODY_MIB",
         id="a body that is too large",
     ),
@@ -133,7 +133,7 @@ async def test_an_error_says_what_happened_why_and_what_to_do(
 
     if text is None:
         text = (
-            "the backend sent something that is no chat completion: '<html>hello</html>' (check BACKEND_URL and its "
+            "the backend sent something that is not a chat completion: '<html>hello</html>' (check BACKEND_URL and its "
             "log)"
         )
     assert (response.status, error["message"]) == (status, text.replace("{url}", scripted.url))
@@ -158,7 +158,7 @@ async def test_a_backend_that_is_down_and_then_left_alone(start_gateway: StartGa
         ),
         (
             529,
-            "the backend failed several times in a row, and the circuit breaker leaves it alone: try again in 20 s; "
-            "`claude-gateway check` tells what is wrong with it",
+            "the backend failed several times in a row, and the circuit breaker stops calling it: try again in 20 s; "
+            "`claude-gateway check` shows what is wrong with it",
         ),
     ]

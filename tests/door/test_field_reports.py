@@ -1,5 +1,5 @@
-"""What users of other gateways complain of (peers.md, section 3), over real sockets: both directions together, and what
-no module does alone.
+"""Faults that users of other gateways reported, over real sockets: both directions together, and what no module does
+alone.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ def loop_of(tool_use: Json, *before: Json) -> list[Json]:
 
 
 @both_ways
-async def test_a_tool_name_over_64_characters_is_short_for_the_backend_and_whole_for_the_client(  # 17
+async def test_a_tool_name_over_64_characters_is_short_for_the_backend_and_whole_for_the_client(  # cline/cline#11877
     streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     async def call_it(writer: asyncio.StreamWriter) -> None:
@@ -118,7 +118,7 @@ async def test_kimis_ids_suit_the_client_and_come_back_to_the_backend_as_they_we
 @pytest.mark.parametrize(
     ("profile", "field"), [("deepseek", "reasoning_content"), ("moonshot", "reasoning_content"), ("vllm", "reasoning")]
 )
-async def test_thinking_in_front_of_a_call_comes_back_to_the_backend(  # 20
+async def test_thinking_in_front_of_a_call_comes_back_to_the_backend(
     profile: str, field: str, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     thought = answered({"reasoning_content": "I need a list.", **called("c1", "Bash")}, "tool_calls", streaming=False)
@@ -148,7 +148,7 @@ async def test_thinking_in_front_of_a_call_comes_back_to_the_backend(  # 20
         ),
     ],
 )
-async def test_a_backend_that_stops_for_breath_within_a_block_is_covered_by_signs_of_life(  # 27
+async def test_a_backend_that_stops_for_breath_within_a_block_is_covered_by_signs_of_life(  # BerriAI/litellm#36024
     piece: Json, more: Json, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     rest = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_a_backend_that_stops_for_breath_within_a_block_is_covered_by_sign
     assert names[-2:] == ["message_delta", "message_stop"]
 
 
-async def test_a_backend_that_stays_open_behind_its_end_does_not_hold_up_the_client(  # 28
+async def test_a_backend_that_stays_open_behind_its_end_does_not_hold_up_the_client(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [stream(*HELLO, *END, asyncio.Event())]
@@ -183,7 +183,7 @@ async def test_a_backend_that_stays_open_behind_its_end_does_not_hold_up_the_cli
 # tokens and context
 
 
-async def test_a_session_of_many_images_is_not_too_large(  # 40
+async def test_a_session_of_many_images_is_not_too_large(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     data = base64.b64encode(b"\x89PNG" + bytes(1_500_000)).decode()
@@ -200,7 +200,7 @@ async def test_a_session_of_many_images_is_not_too_large(  # 40
 
 
 @both_ways
-async def test_a_probe_for_one_token_may_get_an_empty_answer(  # 42
+async def test_a_probe_for_one_token_may_get_an_empty_answer(
     streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [answered({"content": ""}, "length", streaming=streaming)]
@@ -240,7 +240,7 @@ OPENROUTER = {
         pytest.param(respond(json.dumps(OPENROUTER).encode()), id="openrouter: body"),
     ],
 )
-async def test_an_overflow_in_a_200_is_a_400_that_makes_the_client_compact(  # 36, 37
+async def test_an_overflow_in_a_200_is_a_400_that_makes_the_client_compact(  # musistudio/claude-code-router#1799
     answer: Answer, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [answer]
@@ -259,7 +259,7 @@ async def test_an_overflow_in_a_200_is_a_400_that_makes_the_client_compact(  # 3
 
 @both_ways
 @pytest.mark.parametrize(("given", "told"), [(400, 400), (401, 401), (403, 403), (413, 413), (422, 400)])
-async def test_a_refusal_is_an_error_at_once_and_never_a_200(  # 52
+async def test_a_refusal_is_an_error_at_once_and_never_a_200(  # lemonade-sdk/lemonade#1820
     given: int, told: int, streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [respond(b'{"error":{"message":"not like this"}}', status=given)]
@@ -273,7 +273,7 @@ async def test_a_refusal_is_an_error_at_once_and_never_a_200(  # 52
 
 
 @both_ways
-async def test_a_side_call_for_anthropics_small_model_is_served(  # 49
+async def test_a_side_call_for_anthropics_small_model_is_served(  # anthropics/claude-code#66965
     streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     name = "claude-haiku-4-5-20251001"

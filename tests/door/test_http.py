@@ -162,20 +162,20 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         400,
         "messages: Field required",
     ),
-    "a token with a blank": (request(LINE, HOST, TOKEN + b" b", LENGTH), 401, "the token holds a blank, "),
-    "a token with a tab": (request(LINE, HOST, TOKEN + b"\tb", LENGTH), 401, "the token holds a blank, "),
-    "a token in UTF-8": (request(LINE, HOST, TOKEN + "é".encode(), LENGTH), 401, "the token holds a blank, "),
-    "a token in Latin-1": (request(LINE, HOST, TOKEN + b"\xe9", LENGTH), 401, "the token holds a blank, "),
-    "a key in UTF-8": (request(LINE, HOST, "x-api-key: canaryé".encode(), LENGTH), 401, "the token holds a blank, "),
+    "a token with a blank": (request(LINE, HOST, TOKEN + b" b", LENGTH), 401, "the token contains a blank, "),
+    "a token with a tab": (request(LINE, HOST, TOKEN + b"\tb", LENGTH), 401, "the token contains a blank, "),
+    "a token in UTF-8": (request(LINE, HOST, TOKEN + "é".encode(), LENGTH), 401, "the token contains a blank, "),
+    "a token in Latin-1": (request(LINE, HOST, TOKEN + b"\xe9", LENGTH), 401, "the token contains a blank, "),
+    "a key in UTF-8": (request(LINE, HOST, "x-api-key: canaryé".encode(), LENGTH), 401, "the token contains a blank, "),
     "chunks in gzip": (
         request(LINE, HOST, TOKEN, b"Transfer-Encoding: gzip, chunked", body=chunks(BODY)),
         400,
-        "Transfer-Encoding 'gzip, chunked' is not known here: chunked is the only one",
+        "Transfer-Encoding 'gzip, chunked' is not supported: only chunked is",
     ),
     "another expectation": (
         request(LINE, HOST, TOKEN, b"Expect: 200-ok", LENGTH),
         417,
-        "Expect '200-ok' is not known here: 100-continue is the only one",
+        "Expect '200-ok' is not supported: only 100-continue is",
     ),
 }
 

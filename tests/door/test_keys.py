@@ -63,11 +63,11 @@ def test_entries(text: str, keys: tuple[Key, ...]) -> None:
         ("canary", "entry 1: a key must have at least 16 characters"),
         (
             f"{ALICE}\n{BOB} limit=5",
-            "entry 2: behind the key, only name=, requests= and streams= may stand; keys are parted by commas",
+            "entry 2: only name=, requests= and streams= may follow a key; separate keys with commas",
         ),
         (f"{ALICE} requests=0", "entry 1: requests must be a whole number of at least 1"),
         (f"{ALICE} streams=many", "entry 1: streams must be a whole number of at least 1"),
-        ("sha256:canary", "entry 1: behind sha256: must stand 64 hexadecimal digits"),
+        ("sha256:canary", "entry 1: sha256: must be followed by 64 hexadecimal digits"),
         (f"{ALICE},{ALICE}", "two entries have the same key"),
     ],
     ids=["too short", "an unknown word", "no requests", "no number", "no hash", "twice"],

@@ -5,7 +5,6 @@ import io
 import json
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from tests.conftest import (
     silence,
     stream,
 )
+from tests.samples import recorded_request
 
 COMPLETION = {
     "object": "chat.completion",
@@ -41,7 +41,6 @@ USAGE = {
 
 
 async def test_a_stream_reads_like_anthropics(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    # T56 T83 T96 T102
     scripted.answers = [stream(*HELLO, *END)]
     gateway = await start_gateway(scripted.url)
 
@@ -177,7 +176,6 @@ async def test_a_base_url_that_ends_with_v1_works(embedded: str, start_gateway: 
 
 
 async def test_message_ids_are_unique(embedded: str, start_gateway: StartGateway) -> None:
-    # T12
     gateway = await start_gateway(embedded)
 
     answers = [await (await gateway.post("/v1/messages", json=ask(model="demo"), headers=TOKEN)).json() for _ in "ab"]
@@ -216,7 +214,6 @@ async def test_stream_and_message_agree(embedded: str, start_gateway: StartGatew
 async def test_an_error_status_goes_through_with_its_words(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T16 T41
     body = b'{"error":{"message":"slow down","type":"rate_limit","code":429}}'
     scripted.answers = [respond(body, status=429, retry_after="7")]
     gateway = await start_gateway(scripted.url)
@@ -230,7 +227,7 @@ async def test_an_error_status_goes_through_with_its_words(
         "type": "error",
         "error": {
             "type": "rate_limit_error",
-            "message": "backend: slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
+            "message": "backend: slow down (the backend's limit for this key: wait, or send less at a time)",
         },
         "request_id": response.headers["request-id"],
     }
@@ -248,7 +245,7 @@ async def test_an_error_in_the_stream_before_any_content_still_gets_a_status(
     assert response.status == 529
     assert (await response.json())["error"] == {
         "type": "overloaded_error",
-        "message": "backend: Loading model (the backend has no room at the moment: try again)",
+        "message": "backend: Loading model (the backend has no capacity right now: try again)",
     }
 
 
@@ -267,7 +264,6 @@ async def test_an_error_in_the_stream_before_any_content_still_gets_a_status(
 async def test_a_fault_in_mid_text_is_never_a_clean_end(
     pieces: list[bytes], kind: str, message: str, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T23 T67
     opened = asyncio.Event()
     scripted.answers = [stream(*HELLO, opened, *pieces, cut=not pieces)]
     gateway = await start_gateway(scripted.url)
@@ -352,7 +348,7 @@ async def test_an_error_in_a_200_body_is_an_error(
     assert response.status == 402
     assert (await response.json())["error"] == {
         "type": "billing_error",
-        "message": "backend: no credits (fill the account at the backend, or take another key)",
+        "message": "backend: no credits (add credit to the backend account, or use another key)",
     }
 
 
@@ -406,7 +402,6 @@ async def test_a_backend_that_falls_silent_in_the_answer_times_out(
 async def test_a_client_that_leaves_while_the_backend_is_silent_frees_it(
     streaming: bool, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T26 T79 T92
     scripted.answers = [silence(asyncio.Event())]
     gateway = await start_gateway(scripted.url)
 
@@ -420,7 +415,6 @@ async def test_a_client_that_leaves_while_the_backend_is_silent_frees_it(
 async def test_a_client_that_leaves_in_mid_stream_frees_the_backend(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T26 T92
     scripted.answers = [stream(*HELLO, asyncio.Event())]
     gateway = await start_gateway(scripted.url)
 
@@ -447,7 +441,6 @@ async def test_the_first_text_arrives_while_the_backend_holds_the_rest(
 
 
 async def test_a_silent_stream_is_opened_and_kept_alive(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    # T27
     rest = asyncio.Event()
     scripted.answers = [stream(rest, *HELLO, *END)]
     alive = KeepAlive(open_after=0.02, ping_after=0.02, heartbeat_after=0.1, tick=0.01)
@@ -583,7 +576,6 @@ async def test_a_refusal_that_cannot_be_helped_is_told_at_once(
 async def test_an_answer_longer_than_the_silence_limit_goes_on(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T30
     async def drip(writer: asyncio.StreamWriter) -> None:
         pieces = [HELLO[0], *[chunk({"content": "x"})] * 8, *END]
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
@@ -649,7 +641,7 @@ async def test_a_body_of_many_megabytes_goes_through(
 
 
 @pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-async def test_a_compressed_body_is_read(  # T25
+async def test_a_compressed_body_is_read(
     coding: str, compress: Callable[[bytes], bytes], embedded: str, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(embedded)
@@ -661,7 +653,7 @@ async def test_a_compressed_body_is_read(  # T25
     assert response.status == 200
 
 
-async def test_a_stream_is_not_compressed_for_clients_that_would_take_it(  # T25
+async def test_a_stream_is_not_compressed_for_clients_that_would_take_it(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [stream(*HELLO, *END)]
@@ -691,8 +683,7 @@ async def test_an_unknown_model_is_a_404_that_names_what_there_is(embedded: str,
 
 
 async def test_a_pdf_reaches_the_model_as_text(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
-    sample = Path(__file__).parent.parent / "samples/claude-code/2.1.330-pdf-in-tool-result.json"
-    request = json.loads(sample.read_text())["body"] | {"model": "Vendor/Model-1"}
+    request = recorded_request("2.1.330-pdf-in-tool-result") | {"model": "Vendor/Model-1"}
     scripted.answers = [stream(*HELLO, *END)]
     gateway = await start_gateway(scripted.url)
 
@@ -724,7 +715,6 @@ async def test_a_document_that_cannot_be_read_is_noted(scripted: ScriptedBackend
 async def test_a_fault_of_our_own_is_a_500_without_a_traceback(
     scripted: ScriptedBackend, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # T58 T68
     gateway = await start_gateway(scripted.url)
     monkeypatch.setattr("gateway.turn.backend_request.translate_request", lambda *_, **__: 1 / 0)
 

@@ -128,5 +128,5 @@ async def test_a_backend_without_a_list_says_so(scripted: ScriptedBackend, start
     assert response.status == 404
     assert (await response.json())["error"] == {
         "type": "not_found_error",
-        "message": f"the backend has no model list at {scripted.url}/v1/models: if requests fail, too, correct the path of BACKEND_URL",
+        "message": f"the backend has no model list at {scripted.url}/v1/models: if requests also fail, correct the path in BACKEND_URL",
     }

@@ -40,7 +40,7 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(embedded: str, 
         ("GET", "/v1/v1/models/demo"),
     ],
 )
-async def test_every_path_works_under_a_base_url_that_ends_with_v1(  # peers.md, section 3, 48
+async def test_every_path_works_under_a_base_url_that_ends_with_v1(
     method: str, path: str, embedded: str, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(embedded)

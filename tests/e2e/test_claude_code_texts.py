@@ -70,12 +70,12 @@ BIG = {"max_body_mib": "1"}
     ("answer", "told"),
     [
         pytest.param(says(400, OVERFLOW), ["Prompt is too long", "140000", "131072"], id="overflow"),
-        pytest.param(says(429, "Slow down."), ["429", "Slow down.", "a limit of the backend's"], id="rate limit"),
-        pytest.param(says(402, "Insufficient balance"), ["402", "fill the account at the backend"], id="no credit"),
-        pytest.param(says(403, "Not for you."), ["403", "the key may not do this at the backend"], id="forbidden"),
-        pytest.param(says(503, "Loading model"), ["Loading model", "has no room at the moment"], id="starting"),
+        pytest.param(says(429, "Slow down."), ["429", "Slow down.", "the backend's limit"], id="rate limit"),
+        pytest.param(says(402, "Insufficient balance"), ["402", "add credit to the backend account"], id="no credit"),
+        pytest.param(says(403, "Not for you."), ["403", "the key has no permission for this"], id="forbidden"),
+        pytest.param(says(503, "Loading model"), ["Loading model", "has no capacity right now"], id="starting"),
         pytest.param(says(404, "Not Found"), ["502", "correct BACKEND_URL"], id="wrong path"),
-        pytest.param(respond(b"", status=500), ["500", "does not say why: its log may tell"], id="no words"),
+        pytest.param(respond(b"", status=500), ["500", "without giving a reason: check its log"], id="no words"),
     ],
 )
 async def test_a_backends_error_is_read_with_what_to_do(answer: Answer, told: list[str], read: Read) -> None:
@@ -107,7 +107,7 @@ async def test_a_backend_that_is_down_and_then_left_alone(read: Read) -> None:
     alone = await read(None, {"backend_url": url, **breaker}, CC_RETRIES="1")
 
     assert "(Connection refused): is it running? Start it, or correct BACKEND_URL" in down
-    assert "the circuit breaker leaves it alone: try again in" in alone
+    assert "the circuit breaker stops calling it: try again in" in alone
 
 
 async def test_a_body_that_is_too_large(read: Read, tmp_path: Path) -> None:

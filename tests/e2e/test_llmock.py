@@ -185,7 +185,7 @@ async def test_a_stream_that_breaks_before_its_text_is_asked_for_again(
     [
         pytest.param(broken("disconnect", IN_MID_TEXT), "broke off before its end", id="disconnect"),
         pytest.param(broken("truncate", IN_MID_TEXT), "broke off before its end", id="truncate"),
-        pytest.param(broken("malformed", IN_MID_TEXT), "no chat completion", id="malformed"),
+        pytest.param(broken("malformed", IN_MID_TEXT), "not a chat completion", id="malformed"),
         pytest.param(broken("stall", IN_MID_TEXT) | {"stall_seconds": 3}, "sent nothing for 1 s", id="stall"),
     ],
 )

@@ -196,7 +196,7 @@ async def test_an_answer_streamed_and_whole(
 
 
 async def test_more_stop_strings_than_it_takes_are_refused(client: anthropic.AsyncAnthropic) -> None:
-    with pytest.raises(anthropic.BadRequestError, match="stop_sequences: this backend takes 4 at most, not 5"):
+    with pytest.raises(anthropic.BadRequestError, match="stop_sequences: this backend accepts at most 4, not 5"):
         await client.messages.create(**say("One two", stop_sequences=["a", "b", "c", "d", "e"]))
 
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import re
-import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import MODELS
+from tests.gateway_process import GATEWAY, python
 
 # what asyncio, aiohttp and Python say of work that was left behind, and what the gateway says of its own faults
 _COMPLAINTS = ("never retrieved", "never awaited", "was destroyed", "Unclosed", "Traceback", "not kept alive")
@@ -50,10 +51,14 @@ class Process:
         whole, _, _ = self.log.read_text().rpartition("\n")
         return [json.loads(line) for line in whole.splitlines()]
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log about `event`."""
+        return [line for line in self.lines() if line["event"] == event]
+
     @property
     def requests(self) -> list[dict[str, Any]]:
         """The access log so far."""
-        return [line for line in self.lines() if line["event"] == "request"]
+        return self.told("request")
 
     async def health(self) -> Any:
         async with session() as client, client.get(f"{self.url}/health") as response:
@@ -77,26 +82,18 @@ async def serve(folder: Path, *, tolerated: str | None = None, **settings: str) 
     """Runs `python -m gateway`, warnings as errors, with no settings but those given. At its end it must leave in
     order, and must have complained of nothing, or only in lines with the words that are `tolerated`.
     """
-    passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     log = folder / "log"
+    environment = {"HOST_PORT": "0", "SHUTDOWN_GRACE_SECS": "1"} | settings
     with log.open("wb") as file:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway",
-            cwd=folder, env=passed | {"HOST_PORT": "0", "SHUTDOWN_GRACE_SECS": "1"} | settings, stderr=file,
-        )  # fmt: skip
-    process = Process(child.pid, log)
-    try:
-        await until(lambda: any(line["event"] == "listening" for line in process.lines()) or child.returncode, _SECONDS)
-        process.url = next(line["url"] for line in process.lines() if line["event"] == "listening")
-        yield process
-        child.terminate()
-        assert await asyncio.wait_for(child.wait(), _SECONDS) == 0
-        complaints = [line for line in log.read_text().splitlines() if any(word in line for word in _COMPLAINTS)]
-        assert not [line for line in complaints if tolerated is None or tolerated not in line]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+        async with python(*GATEWAY, folder=folder, environment=environment, stdout=DEVNULL, stderr=file) as child:
+            process = Process(child.pid, log)
+            await until(lambda: process.told("listening") or child.returncode is not None, _SECONDS)
+            process.url = process.told("listening")[0]["url"]
+            yield process
+            child.terminate()
+            assert await asyncio.wait_for(child.wait(), _SECONDS) == 0
+    complaints = [line for line in log.read_text().splitlines() if any(word in line for word in _COMPLAINTS)]
+    assert not [line for line in complaints if tolerated is None or tolerated not in line]
 
 
 async def until(holds: Callable[[], Any], seconds: float) -> None:

@@ -5,7 +5,6 @@ import copy
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from gateway.commands.demo.backend import make_backend
 from gateway.serving.server import listening
 from gateway.settings import load_settings
 from tests.conftest import ask, events
+from tests.samples import recorded_requests
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "claude-code"
 ANSWER_SECONDS = 10.0
 FUZZ = settings(max_examples=150, deadline=None, database=None)
 
@@ -170,11 +169,6 @@ good_bodies = st.fixed_dictionaries(
 )
 
 
-def recorded() -> list[dict[str, Any]]:
-    samples = [json.loads(path.read_text()) for path in sorted(SAMPLES.glob("*.json"))]
-    return [{**sample["body"], "model": "demo"} for sample in samples if sample["body"]]
-
-
 @st.composite
 def mutated(draw: st.DrawFn, bodies: st.SearchStrategy[dict[str, Any]]) -> dict[str, Any]:
     """A body with one or two of its parts left out, doubled or replaced."""
@@ -236,7 +230,7 @@ def heads(draw: st.DrawFn) -> bytes:
 
 
 BODY = b'{"model": "demo", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}'
-RECORDED = recorded()
+RECORDED = [body | {"model": "demo"} for body in recorded_requests().values()]
 LINES = [
     "Host: gateway",
     "Authorization: Bearer cpk_other",

@@ -23,6 +23,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import Answer, Received, ScriptedBackend, chunk, read_until, respond, stream
+from tests.gateway_process import GATEWAY, python
 
 _SECONDS = 20.0
 # of a mark, so many characters in a row give it away
@@ -332,27 +333,19 @@ class Seen:
 @asynccontextmanager
 async def gateway(folder: Path, seen: Seen, **settings: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
     """`python -m gateway`; gives its URL. What it wrote is in `seen` afterwards."""
-    passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     log = folder / "log"
     settings = {"HOST_PORT": "0", "MAX_BODY_MIB": "1", "SHUTDOWN_GRACE_SECS": "0.2", "BACKEND_RETRIES": "0"} | settings
     with log.open("wb") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway", cwd=folder, env=passed | settings, stdout=file, stderr=file
-        )
-    try:
-        await until(lambda: re.search("listen(?:ing|s on)", log.read_text()) or process.returncode is not None)
-        found = re.search(r"(?:\burl\W+|listens on )(http://[\d.]+:\d+)", log.read_text())
-        assert found is not None, log.read_text()
-        seen.places["command line"].append(_command_line(process.pid))
-        yield found[1], process
-        if process.returncode is None:
-            process.terminate()
-        assert await asyncio.wait_for(process.wait(), _SECONDS) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        seen.log(log.read_text())
+        async with python(*GATEWAY, folder=folder, environment=settings, stdout=file, stderr=file) as process:
+            await until(lambda: re.search("listen(?:ing|s on)", log.read_text()) or process.returncode is not None)
+            found = re.search(r"(?:\burl\W+|listens on )(http://[\d.]+:\d+)", log.read_text())
+            assert found is not None, log.read_text()
+            seen.places["command line"].append(_command_line(process.pid))
+            yield found[1], process
+            if process.returncode is None:
+                process.terminate()
+            assert await asyncio.wait_for(process.wait(), _SECONDS) == 0
+    seen.log(log.read_text())
 
 
 def _command_line(pid: int) -> str:

@@ -1,14 +1,11 @@
 """ChunkedBody and whole answers in every form that backends give them: read as far as they can be, or malformed."""
 
-import copy
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.openai.chunk import (
@@ -23,10 +20,8 @@ from gateway.openai.chunk import (
     decode_chunk,
 )
 from gateway.openai.sse import SSEDecoder
-
-SAMPLES = Path(__file__).parents[1] / "samples" / "backends"
-
-fuzz = settings(max_examples=150, deadline=None, database=None)
+from tests.odd_json import fuzz, json_values, paths_in, with_odd
+from tests.samples import answer_names, recorded_answer
 
 
 def of_delta(**fields: Any) -> Chunk:
@@ -75,7 +70,7 @@ CHUNKS: dict[str, tuple[str, Chunk]] = {
         '{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]}}]}',
         of_delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]),
     ),
-    "T126 both fields of reasoning": (
+    "both fields of reasoning": (
         '{"choices":[{"delta":{"reasoning":"hm","reasoning_content":"hm"}}]}',
         of_delta(reasoning="hm", reasoning_content="hm"),
     ),
@@ -83,15 +78,15 @@ CHUNKS: dict[str, tuple[str, Chunk]] = {
         '{"choices":[{"delta":{"reasoning_details":[{"type":"reasoning.text","text":"hm"}]}}]}',
         of_delta(reasoning_details=[{"type": "reasoning.text", "text": "hm"}]),
     ),
-    "T127 arguments as an object": (
+    "arguments as an object": (
         '{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":[1,null]}}}]}}]}',
         of_call(ToolCall(function=Function(name="f", arguments={"a": [1, None]}))),
     ),
-    "T127 arguments as a number, null and nothing": (
+    "arguments as a number, null and nothing": (
         '{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":7}},{"function":{"arguments":null}},{"function":{}}]}}]}',
         of_call(ToolCall(function=Function(arguments=7)), ToolCall(function=Function()), ToolCall(function=Function())),
     ),
-    "T128 an empty id": ('{"choices":[{"delta":{"tool_calls":[{"id":""}]}}]}', of_call(ToolCall(id=""))),
+    "an empty id": ('{"choices":[{"delta":{"tool_calls":[{"id":""}]}}]}', of_call(ToolCall(id=""))),
     "a call without a function": (
         '{"choices":[{"delta":{"tool_calls":[{"id":"a","function":null},{"id":"b"}]}}]}',
         of_call(ToolCall(id="a"), ToolCall(id="b")),
@@ -112,11 +107,11 @@ CHUNKS: dict[str, tuple[str, Chunk]] = {
         '{"choices":[{"delta":{"function_call":{"name":"f","arguments":"{}"}}}]}',
         of_delta(function_call=Function(name="f", arguments="{}")),
     ),
-    "T130 Kimi's usage in the choice": (
+    "Kimi's usage in the choice": (
         '{"choices":[{"usage":{"prompt_tokens":9,"completion_tokens":2,"cached_tokens":4}}]}',
         Chunk(choices=[Choice(usage=Usage(prompt_tokens=9, completion_tokens=2, cached_tokens=4))]),
     ),
-    "T130 DeepSeek's cache hits": (
+    "DeepSeek's cache hits": (
         '{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,"prompt_cache_hit_tokens":4}}',
         Chunk(choices=[], usage=Usage(prompt_tokens=9, completion_tokens=2, prompt_cache_hit_tokens=4)),
     ),
@@ -138,7 +133,7 @@ CHUNKS: dict[str, tuple[str, Chunk]] = {
     ),
     "usage as a number": ('{"choices":[{"delta":{"content":"hi"}}],"usage":7}', of_delta(content="hi")),
     "a stop reason as a number": ('{"choices":[{"stop_reason":7}]}', Chunk(choices=[Choice(stop_reason=7)])),
-    "T129 an empty finish reason": ('{"choices":[{"finish_reason":""}]}', Chunk(choices=[Choice(finish_reason="")])),
+    "an empty finish reason": ('{"choices":[{"finish_reason":""}]}', Chunk(choices=[Choice(finish_reason="")])),
     "NaN in a field that nobody reads": (
         '{"choices":[{"delta":{"content":"hi"},"logprobs":{"x":NaN,"y":-Infinity}}],"timings":Infinity}',
         of_delta(content="hi"),
@@ -233,7 +228,6 @@ NO_ERRORS = {
 
 @pytest.mark.parametrize("text", ERRORS.values(), ids=ERRORS)
 def test_an_error_is_one_in_every_form(text: str) -> None:
-    # T123
     assert decode_chunk(text.encode()).is_error
 
 
@@ -244,14 +238,12 @@ def test_a_part_of_an_answer_is_no_error(text: str) -> None:
 
 def test_recorded_answers_of_real_backends_are_read() -> None:
     read = 0
-    for path in sorted(SAMPLES.rglob("*_stream.http")):
-        if "anthropic" in path.name:
-            continue
-        head, body = re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1)
-        if b"text/event-stream" not in head.lower():
+    for name in answer_names():
+        recorded = recorded_answer(name)
+        if not name.endswith("_stream") or "anthropic" in name or not recorded.is_event_stream:
             continue
         decoder = SSEDecoder()
-        for _, data in [*decoder.feed(body), *decoder.flush()]:
+        for _, data in [*decoder.feed(recorded.body), *decoder.flush()]:
             if data != b"[DONE]":
                 # the strict way: what real backends send must not need the slow one
                 assert decode_chunk(data) == msgspec.json.decode(data, type=Chunk)
@@ -276,29 +268,7 @@ VALID: dict[str, Any] = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
 }
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["0", "\ud83d", "error"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*VALID, "delta", "error", "x"]), inner)
-    ),
-    max_leaves=8,
-)
-
-
-def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path]
-    if isinstance(value, dict | list):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            found += paths_in(item, (*path, key))
-    return found
-
-
-def with_odd(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
-    if not path:
-        return odd
-    changed = copy.copy(value)
-    changed[path[0]] = with_odd(value[path[0]], path[1:], odd)
-    return changed
+odd_values = json_values(words=["0", "\ud83d", "error"], keys=[*VALID, "delta", "error", "x"])
 
 
 def read_or_malformed(data: bytes) -> Chunk | None:
@@ -313,13 +283,13 @@ def read_or_malformed(data: bytes) -> Chunk | None:
 
 
 @fuzz
-@given(data=st.binary(max_size=100) | json_values.map(lambda value: json.dumps(value).encode()))
+@given(data=st.binary(max_size=100) | odd_values.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_chunk_or_malformed(data: bytes) -> None:
     read_or_malformed(data)
 
 
 @fuzz
-@given(path=st.sampled_from(paths_in(VALID)), odd=json_values)
+@given(path=st.sampled_from(paths_in(VALID)), odd=odd_values)
 def test_one_odd_value_costs_nothing_beside_it(path: tuple[Any, ...], odd: Any) -> None:
     chunk = read_or_malformed(json.dumps(with_odd(VALID, path, odd)).encode())
     if not path:

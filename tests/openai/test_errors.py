@@ -1,20 +1,16 @@
 """Error bodies in every form that backends give them."""
 
 import json
-import re
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.openai.errors import ErrorBody, error_from, read_error
-
-SAMPLES = Path(__file__).parents[1] / "samples" / "backends"
-
-fuzz = settings(max_examples=150, deadline=None, database=None)
+from tests.odd_json import fuzz, json_values
+from tests.samples import recorded_answer
 
 BODIES: dict[str, tuple[str, ErrorBody]] = {
     "nested with a number as code, vLLM": (
@@ -150,21 +146,13 @@ def test_text_that_is_no_utf8_is_read() -> None:
     ],
 )
 def test_recorded_errors_are_read(sample: str, error: ErrorBody) -> None:
-    body = re.split(rb"\r?\n\r?\n", (SAMPLES / f"{sample}.http").read_bytes(), maxsplit=1)[1]
-    assert read_error(body) == error
+    assert read_error(recorded_answer(sample).body) == error
 
 
-_KEYS = ("error", "message", "detail", "msg", "metadata", "raw", "loc", "type", "code", "error_description")
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["\ud83d", "<p>", "{"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=4),
-    max_leaves=12,
+odd_values = json_values(
+    words=["\ud83d", "<p>", "{"],
+    keys=("error", "message", "detail", "msg", "metadata", "raw", "loc", "type", "code", "error_description"),
+    most_leaves=12,
 )
 
 
@@ -174,13 +162,13 @@ def assert_readable(error: ErrorBody) -> None:
 
 
 @fuzz
-@given(body=st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()))
+@given(body=st.binary(max_size=60) | odd_values.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_an_error_with_a_message(body: bytes) -> None:
     assert_readable(read_error(body))
 
 
 @fuzz
-@given(value=json_values)
+@given(value=odd_values)
 def test_the_words_in_metadata_are_read_as_a_body_again(value: Any) -> None:
     body = json.dumps({"error": {"message": "m", "metadata": {"raw": json.dumps(value)}}})
     assert_readable(read_error(body.encode()))

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
+from tests.samples import answer_names, recorded_answer
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "backends"
 BOM = b"\xef\xbb\xbf"
 
 fuzz = settings(max_examples=200, deadline=None, database=None)
@@ -33,9 +32,9 @@ CASES: dict[str, tuple[bytes, list[ServerSentEvent]]] = {
         b"\n" * 50 + b"data: 1" + b"\n" * 50 + b"data: 2" + b"\r\n" * 50,
         [(b"", b"1"), (b"", b"2")],
     ),
-    "T122 comments": (b": OPENROUTER PROCESSING\n\n:\n\n: keep-alive\ndata: 1\n:ping\ndata: 2\n\n", [(b"", b"1\n2")]),
-    "T122 several data lines": (b'data: {"a":\ndata: 1}\n\n', [(b"", b'{"a":\n1}')]),
-    "T122 data without a space": (b"data:1\n\n", [(b"", b"1")]),
+    "comments": (b": OPENROUTER PROCESSING\n\n:\n\n: keep-alive\ndata: 1\n:ping\ndata: 2\n\n", [(b"", b"1\n2")]),
+    "several data lines": (b'data: {"a":\ndata: 1}\n\n', [(b"", b'{"a":\n1}')]),
+    "data without a space": (b"data:1\n\n", [(b"", b"1")]),
     "only the first space goes": (b"data:  1 \n\n", [(b"", b" 1 ")]),
     "data with nothing": (b"data:\n\ndata: \n\n", [(b"", b""), (b"", b"")]),
     "data without a colon": (b"data\n\ndata\ndata\n\ndata: 1\ndata\n\n", [(b"", b""), (b"", b"\n"), (b"", b"1\n")]),
@@ -48,9 +47,9 @@ CASES: dict[str, tuple[bytes, list[ServerSentEvent]]] = {
     "a name ends with its event": (b"event: error\ndata: 1\n\ndata: 2\n\n", [(b"error", b"1"), (b"", b"2")]),
     "a name without data is no event": (b"event: error\n\ndata: 1\n\n", [(b"", b"1")]),
     "the last of two names": (b"event: a\nevent: b\ndata: 1\n\n", [(b"b", b"1")]),
-    "T122 id and retry": (b"id: 7\nretry: 3000\ndata: 1\n\n", [(b"", b"1")]),
+    "id and retry": (b"id: 7\nretry: 3000\ndata: 1\n\n", [(b"", b"1")]),
     "fields that only begin like ours": (b"database: 1\nevents: x\ndat: 2\nDATA: 3\n data: 4\ndata : 5\n\n", []),
-    "T122 BOM": (BOM + b"data: 1\n\ndata: 2\n\n", [(b"", b"1"), (b"", b"2")]),
+    "BOM": (BOM + b"data: 1\n\ndata: 2\n\n", [(b"", b"1"), (b"", b"2")]),
     "BOM, then a blank line": (BOM + b"\ndata: 1\n\n", [(b"", b"1")]),
     "BOM, then a comment": (BOM + b": hello\ndata: 1\n\n", [(b"", b"1")]),
     "a BOM alone": (BOM, []),
@@ -60,7 +59,7 @@ CASES: dict[str, tuple[bytes, list[ServerSentEvent]]] = {
     "no BOM after a comment": (b":\n" + BOM + b"data: 1\n\ndata: 2\n\n", [(b"", b"2")]),
     "a BOM in the data is data": (b"data: " + BOM + b"1\n\n", [(b"", BOM + b"1")]),
     "half a BOM is something else": (BOM[:2] + b"data: 1\n\ndata: 2\n\n", [(b"", b"2")]),
-    "T121 U+2028, U+2029, U+0085, VT, FF and FS are text": (
+    "U+2028, U+2029, U+0085, VT, FF and FS are text": (
         "data: a\u2028b\u2029c\u0085d\u000be\u000cf\u001cg\n\n".encode(),
         [(b"", "a\u2028b\u2029c\u0085d\u000be\u000cf\u001cg".encode())],
     ),
@@ -94,7 +93,6 @@ def test_a_stream_fed_whole(stream: bytes, events: list[ServerSentEvent]) -> Non
 
 @table
 def test_a_stream_fed_byte_by_byte(stream: bytes, events: list[ServerSentEvent]) -> None:
-    # T131
     assert decoded(stream[at : at + 1] for at in range(len(stream))) == events
 
 
@@ -204,14 +202,14 @@ def test_megabytes_in_small_pieces_take_no_megabytes_each() -> None:
 
 def test_recorded_streams_are_read_alike_however_they_are_cut() -> None:
     read = 0
-    for path in sorted(SAMPLES.rglob("*.http")):
-        head, stream = re.split(rb"\r?\n\r?\n", path.read_bytes(), maxsplit=1)
-        if b"text/event-stream" not in head:
+    for name in answer_names():
+        recorded = recorded_answer(name)
+        if not recorded.is_event_stream:
             continue
+        stream = recorded.body
         events = decoded([stream])
-        assert events, path
-        assert decoded(stream[at : at + 7] for at in range(0, len(stream), 7)) == events == by_the_standard(stream), (
-            path
-        )
+        assert events, name
+        pieces = (stream[at : at + 7] for at in range(0, len(stream), 7))
+        assert decoded(pieces) == events == by_the_standard(stream), name
         read += 1
     assert read > 100

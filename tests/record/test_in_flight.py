@@ -36,7 +36,9 @@ async def test_more_answers_than_may_be_are_told_to_come_back(
     assert (refused.status, refused.headers["retry-after"]) == (529, "2")
     assert (await refused.json())["error"] == {
         "type": "overloaded_error",
-        "message": "this gateway is giving 1 answers already, all that MAX_STREAMS allows: try again in a moment",
+        "message": (
+            "this gateway already has 1 requests in progress, the limit set by MAX_STREAMS: try again in a moment"
+        ),
     }
     assert counted.status == 200
     assert events(await after.read())[-1][0] == "message_stop"
@@ -92,7 +94,7 @@ async def test_who_has_no_key_stays_out(scripted: ScriptedBackend, start_gateway
     for path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/v1/messages"):
         response = await gateway.post(path, json=ask(), headers=TOKEN)
         assert response.status == 401
-        assert (await response.json())["error"]["message"].startswith("this is no key of this gateway")
+        assert (await response.json())["error"]["message"].startswith("this token is not a key of this gateway")
     assert (await gateway.get("/v1/models", headers=TOKEN)).status == 401
     assert (await gateway.get("/health")).status == 200
     assert scripted.requests == []

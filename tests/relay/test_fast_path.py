@@ -61,7 +61,7 @@ class Relay:
         self.lane = lane
         self.client = Connections()
         self.record = RequestRecord()
-        self.translator = StreamTranslator(stop_sequences=("STOP",), copier=lane)
+        self.translator = StreamTranslator(stop_sequences=("STOP",), copies=lane)
         self.translator.writer.message_start("msg_1", "m", ESTIMATED_INPUT)
         self.chunks = ChunkedBody(self.client, lambda _: None, self.client.divert)  # type: ignore[arg-type]
         self.client.receive = self.chunks.receive

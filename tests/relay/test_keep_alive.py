@@ -57,7 +57,7 @@ async def test_it_can_be_stopped_before_it_starts(times: int) -> None:
         await keep_alive.stop()
 
 
-def test_without_being_told_it_is_in_time_for_every_client() -> None:  # peers.md, section 3, 27
+def test_without_being_told_it_is_in_time_for_every_client() -> None:
     keep_alive = KeepAlive()
 
     # load balancers close what is silent for 60 s; Claude Code gave streams up after 180 s, and some versions do not

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.gateway_process import inherited
+
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
 
@@ -29,13 +31,10 @@ def notify(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[soc
 
 @contextlib.contextmanager
 def start(folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    passed = {
-        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ
-    }
     settings = {"HOST_PORT": "0", "BACKEND_URL": "http://127.0.0.1:9", "SHUTDOWN_DELAY_SECS": "0.25"}
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "gateway"],
-        cwd=folder, env=passed | settings | environment, stderr=subprocess.PIPE,
+        cwd=folder, env=inherited() | settings | environment, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         try:
             yield process

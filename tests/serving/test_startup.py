@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import re
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import trustme
 
 from tests.conftest import MODELS, ScriptedBackend
+from tests.gateway_process import GATEWAY, python
 
 Line = dict[str, Any]
 Start = Callable[..., Awaitable[list[Line]]]
@@ -28,14 +27,9 @@ OPEN = "127.1"
 
 async def started(folder: Path, last: str, **environment: str) -> str:
     """What `claude-gateway` prints at its start, up to the line with `last`."""
-    passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-m", "gateway",
-        cwd=folder, env=passed | {"HOST_PORT": "0"} | environment, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stderr is not None
     printed = ""
-    try:
+    async with python(*GATEWAY, folder=folder, environment={"HOST_PORT": "0"} | environment) as process:
+        assert process.stderr is not None
         async with asyncio.timeout(20):
             while last not in printed:
                 line = await process.stderr.readline()
@@ -43,11 +37,7 @@ async def started(folder: Path, last: str, **environment: str) -> str:
                 printed += line.decode()
         process.terminate()
         await process.communicate()
-        assert process.returncode == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    assert process.returncode == 0
     return printed
 
 
@@ -147,11 +137,11 @@ async def test_models_that_come_later_are_told_when_they_come(tmp_path: Path, sc
         (401, b'{"error": "bad cpk_secret"}', {"BACKEND_API_KEY": "cpk_secret"}, "key refused",
          "the backend refuses BACKEND_API_KEY for its list of models (401)"),
         (401, b'{"error": "no key"}', {}, "models not known yet",
-         "the list wants a key: it comes with the first client's token"),
+         "the list requires a key: the first client's token will be used"),
         (200, b'{"data": []}', {}, "no models", "the backend's list of models is empty"),
         (200, b"hello", {}, "backend not reached", r"the backend's model list at \S+/v1/models cannot be read .*"),
         (404, b"{}", {}, "no model list",
-         r"the backend has no model list at \S+/v1/models: if requests fail, too, correct the path of BACKEND_URL"),
+         r"the backend has no model list at \S+/v1/models: if requests also fail, correct the path in BACKEND_URL"),
     ],
 )  # fmt: skip
 async def test_a_list_that_does_not_come_is_told(
@@ -173,9 +163,9 @@ async def test_a_web_page_is_told(serve: Serve, start: Start) -> None:
     *_, line = await start("backend not reached", BACKEND_URL=f"http://{where}")
 
     assert line["reason"] == (
-        f"a web page answers at http://{where}/v1/models (200), not an API: correct the port or the path of BACKEND_URL"
+        f"a web page answers at http://{where}/v1/models (200), not an API: correct the port or the path in BACKEND_URL"
     )
-    assert line["remedy"] == f"claude-gateway check http://{where}/v1/chat/completions looks closer"
+    assert line["remedy"] == f"claude-gateway check http://{where}/v1/chat/completions shows more"
 
 
 async def test_a_port_of_another_service_is_told(serve: Serve, start: Start) -> None:
@@ -184,7 +174,7 @@ async def test_a_port_of_another_service_is_told(serve: Serve, start: Start) -> 
     *_, line = await start("backend not reached", BACKEND_URL=f"http://{where}")
 
     assert line["reason"] == (
-        f"what answers at http://{where}/v1/chat/completions does not speak HTTP: correct the port in BACKEND_URL, or its "
+        f"the server at http://{where}/v1/chat/completions does not speak HTTP: correct the port in BACKEND_URL, or its "
         "https://"
     )
 
@@ -200,7 +190,7 @@ async def test_a_host_that_cannot_be_found_is_told_and_a_proxy_that_is_not_used(
     lines = await start("backend not reached", BACKEND_URL="https://nowhere.invalid", HTTPS_PROXY=proxy)
 
     assert [line["event"] for line in lines] == ["listening", "proxy not used", "backend not reached"]
-    assert lines[1]["reason"] == "HTTPS_PROXY is set, and not used: the gateway connects to nowhere.invalid directly"
+    assert lines[1]["reason"] == "HTTPS_PROXY is set but not used: the gateway connects to nowhere.invalid directly"
     assert lines[2]["reason"] == (
         "the backend's host 'nowhere.invalid' cannot be found: check its spelling in BACKEND_URL, and the network"
     )
@@ -244,12 +234,12 @@ def server_tls(*names: str, expires: datetime | None = None) -> ssl.SSLContext:
     ("names", "expires", "trusted", "told"),
     [
         (("127.0.0.1",), None, False,
-         "the certificate comes from an authority that is not known here; give the CA's certificate, or the certificate "
+         "the certificate comes from an unknown authority; give the CA's certificate, or the certificate "
          "itself, to the gateway: SSL_CERT_FILE=/path/to/ca.pem"),
         (("127.0.0.1",), datetime.now(UTC) - timedelta(days=1), True,
          "the certificate has expired; renew it at the backend, or check this machine's clock"),
         (("other.example",), None, True,
-         "the certificate is not for this IP address; use a host name that is in it in BACKEND_URL"),
+         "the certificate is not for this IP address; use a host name from the certificate in BACKEND_URL"),
         (None, None, True, "the port does not speak TLS; begin BACKEND_URL with http://, or use the TLS port"),
     ],
     ids=["unknown CA", "expired", "wrong host", "no TLS"],

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.gateway_process import Process, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
@@ -26,24 +27,14 @@ say = lambda what: lambda value: print(what, flush=True)
 sys.exit(Supervisor(work, 2, stop_seconds=0.2, on_serving=say("serving"), on_death=say("death")).run())
 """
 
-Start = Callable[[str], AbstractAsyncContextManager[asyncio.subprocess.Process]]
+Start = Callable[[str], AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
-def start() -> Start:
-    @asynccontextmanager
-    async def run(work: str) -> AsyncIterator[asyncio.subprocess.Process]:
+def start(tmp_path: Path) -> Start:
+    def run(work: str) -> AbstractAsyncContextManager[Process]:
         body = "\n".join(f"    {line}" for line in work.splitlines())
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-c", _PROGRAM.format(work=body),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+        return python("-c", _PROGRAM.format(work=body), folder=tmp_path, environment={})
 
     return run
 

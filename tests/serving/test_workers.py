@@ -1,8 +1,6 @@
 """Several processes, as a user starts them."""
 
 import asyncio
-import contextlib
-import json
 import os
 import resource
 import signal
@@ -20,6 +18,7 @@ import pytest
 from gateway.serving.workers import supervise
 from gateway.settings import Settings, SettingsError
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until_cut, stream
+from tests.gateway_process import GATEWAY, Process, log_line, python
 from tests.observability.metrics.scrape import scrape, scrape_until
 from tests.observability.status.feed_reader import Reader
 
@@ -33,19 +32,14 @@ _ENOUGH = 60
 class Gateway:
     """A gateway in a process group of its own."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     url: str = ""
     workers: tuple[int, ...] = ()
     metrics: str = ""
 
     async def line(self, event: str) -> dict[str, Any]:
         """The next line of the log about `event`."""
-        assert self.process.stderr is not None
-        while raw := await asyncio.wait_for(self.process.stderr.readline(), 10):
-            line: dict[str, Any] = json.loads(raw)
-            if line["event"] == event:
-                return line
-        raise AssertionError(f"the log has no {event!r}")
+        return await log_line(self.process, event)
 
     async def health(self) -> Any:
         """From any worker: each request has a connection of its own."""
@@ -60,7 +54,6 @@ class Gateway:
 
 
 Start = Callable[..., AbstractAsyncContextManager[Gateway]]
-SERVE = ("-m", "gateway")
 
 
 @pytest.fixture
@@ -68,25 +61,17 @@ def start(tmp_path: Path) -> Start:
     """Starts a gateway, warnings as errors, with no settings but those given; waits until it listens."""
 
     @asynccontextmanager
-    async def run(*, program: tuple[str, ...] = SERVE, listens: bool = True, **settings: str) -> AsyncIterator[Gateway]:
-        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    async def run(
+        *, program: tuple[str, ...] = GATEWAY, listens: bool = True, **settings: str
+    ) -> AsyncIterator[Gateway]:
         defaults = {"WORKERS": "2", "HOST_PORT": "0", "BACKEND_URL": "http://127.0.0.1:9"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", *program,
-            cwd=tmp_path, env=passed | defaults | settings, start_new_session=True,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
+        async with python(*program, folder=tmp_path, environment=defaults | settings) as process:
             gateway = Gateway(process)
             if listens:
                 line = await gateway.line("listening")
                 gateway.url, gateway.workers = line["url"], tuple(line["workers"])
                 gateway.metrics = line.get("metrics", "")
             yield gateway
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
 
     return run
 

@@ -15,9 +15,9 @@ from gateway.openai.profile import GENERIC
 from gateway.openai.request import ChatMessage, ChatRequest, Part, ToolCallParam, ToolSpec
 from gateway.tokens.count import TokenCounter
 from gateway.translate.to_backend.request import translate_request
+from tests.samples import recorded_request
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "tests/samples/claude-code"
 # what a chat template adds
 MESSAGE, TOOL, ANSWER = 4, 8, 3
 # 100 x 75 pixels
@@ -73,7 +73,7 @@ image_part: Part = {"type": "image_url", "image_url": {"url": IMAGE}}
 
 @pytest.mark.parametrize(
     ("message", "tokens"),
-    [  # T46
+    [
         pytest.param({"role": "system", "content": LONG}, real(LONG), id="system"),
         pytest.param({"role": "user", "content": "Hi."}, real("Hi."), id="user"),
         pytest.param({"role": "user", "content": ""}, 0, id="nothing"),
@@ -120,8 +120,8 @@ def test_tools_count(counter: TokenCounter) -> None:
 
 def test_a_turn_of_claude_code_adds_what_it_holds(counter: TokenCounter) -> None:
     def recorded(name: str) -> ChatRequest:
-        body = json.loads((SAMPLES / f"{name}.json").read_bytes())["body"]
-        return translate_request(decode_request(json.dumps(body).encode()), GENERIC, model="m")
+        body = json.dumps(recorded_request(name)).encode()
+        return translate_request(decode_request(body), GENERIC, model="m")
 
     first, later = recorded("2.1.330-turn1"), recorded("2.1.330-turn4")
     new = later["messages"][len(first["messages"]) :]

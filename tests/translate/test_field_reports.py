@@ -1,5 +1,5 @@
-"""What users of other gateways complain of (peers.md, section 3) and what backends do (section 4), where it takes the
-whole translation to see it.
+"""Faults that users of other gateways reported, and quirks of backends, where it takes the whole translation to see
+them.
 """
 
 import json
@@ -42,7 +42,7 @@ def keys_of(value: Any) -> set[str]:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_some_backend_refuses_and_none_needs_is_sent_to_none(profile: str) -> None:
     """DeepSeek refuses a `user` that is JSON, as Claude Code's is; Kimi, Together and NIM refuse `strict`, Groq `store`;
-    and `defer_loading` among a tool's fields has been a bad request, too (peers.md, section 3, 5, and section 4.1).
+    and `defer_loading` among a tool's fields has been a bad request, too (BerriAI/litellm#22878).
     """
     tool_spec = {
         "name": "Read",
@@ -69,7 +69,7 @@ def test_what_some_backend_refuses_and_none_needs_is_sent_to_none(profile: str) 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_the_assistant_said_is_one_string(profile: str) -> None:
-    """DeepSeek imitates the structure of an assistant's message that is a list of parts (peers.md, section 4.1)."""
+    """DeepSeek imitates the structure of an assistant's message that is a list of parts."""
     source = {"type": "url", "url": "https://x.test/a.png"}
     blocks = [
         {"type": "thinking", "thinking": "Hm", "signature": "x"},
@@ -92,7 +92,7 @@ def test_what_the_assistant_said_is_one_string(profile: str) -> None:
     assert [role for role, content in contents if not isinstance(content, str)] == []
 
 
-def test_a_count_of_the_tokens_left_spoils_nothing_in_front_of_it() -> None:  # 46
+def test_a_count_of_the_tokens_left_spoils_nothing_in_front_of_it() -> None:  # ollama/ollama#17918
     def sent(left: int) -> list[Json]:
         reminder = f"<total_tokens>{left} tokens left</total_tokens>"
         history = [
@@ -116,13 +116,13 @@ def test_a_count_of_the_tokens_left_spoils_nothing_in_front_of_it() -> None:  # 
 # answers
 
 
-def test_thinking_is_closed_in_front_of_a_call() -> None:  # 9
+def test_thinking_is_closed_in_front_of_a_call() -> None:
     chunks = [delta(reasoning_content="Hm"), calls(call(0, "c1", "Read", "{}")), delta("tool_calls")]
     assert answer(*chunks) == thinking(0, "Hm") + tool(1, "c1", "Read", "{}") + ended("tool_use")
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls"])
-def test_a_whole_call_behind_the_finish_reason_counts(finish: str) -> None:  # 6
+def test_a_whole_call_behind_the_finish_reason_counts(finish: str) -> None:
     chunks = [delta(content="I read."), delta(finish), calls(call(0, "c1", "Read", '{"a":1}'))]
     assert answer(*chunks) == text(0, "I read.") + tool(1, "c1", "Read", '{"a":1}') + ended("tool_use")
 
@@ -137,7 +137,7 @@ def test_a_whole_call_behind_the_finish_reason_counts(finish: str) -> None:  # 6
 )
 @pytest.mark.parametrize("finish", ["stop", "tool_calls"])
 def test_a_call_that_the_backends_parser_missed_ends_the_turn_in_plain_sight(finish: str, written: str) -> None:
-    # 16, 65: no client waits for a call that does not come, and none of it is lost
+    # no client waits for a call that does not come, and none of it is lost (ollama/ollama#16686)
     assert answer(delta(content=written), delta(finish)) == text(0, written) + ended("end_turn")
     assert answer(delta(reasoning=written), delta(finish)) == thinking(0, written) + ended("end_turn")
 

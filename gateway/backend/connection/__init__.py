@@ -1,1 +1,1 @@
-"""The gateway's side of a connection to the backend: requests out, the bytes of answers in."""
+"""The gateway's side of a connection to the backend: it sends requests and receives the bytes of answers."""

@@ -16,7 +16,7 @@ from gateway.backend.policy.breaker import Permit
 from gateway.backend.trace_context import CallTrace
 from gateway.translate.refusals.faults import BackendFault, cut_short, fault_from_response
 
-# of an error's body; more than any message needs
+# how much of an error's body is read: more than any message needs
 _ERROR_BYTES: Final = 256 * 1024
 _ERROR_SECONDS: Final = 5.0
 
@@ -24,10 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 class Call:
-    """A call whose answer has begun; `read` gives the bytes. To be used with `async with`.
+    """A call whose answer has begun; `read` returns its bytes. Use it with `async with`.
 
-    Left early, by a fault or a cancellation, it closes the connection, which ends the backend's work. The breaker
-    hears of the outcome: faults that count as failures, the end of the answer as a success, all else as nothing.
+    If a fault or a cancellation ends the block early, the connection is closed, which ends the backend's work. The
+    breaker is told the outcome: a fault that counts is a failure; any other fault, and the end of the block without an
+    error, is a success; every other exception says nothing about the backend.
     """
 
     __slots__ = (
@@ -65,7 +66,7 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._watch.discard(self)
-        # a response that was read to its end has given its connection back already, and close() does nothing
+        # a response that was read to its end has already given back its connection, and close() does nothing
         self._response.close()
         self._traced.ended(error)
         if error is None:
@@ -81,7 +82,7 @@ class Call:
         return self._response.content_type != "application/json"
 
     def waited(self, now: float) -> float:
-        """How long a read has waited; a relay waits since its last bytes, as far as it was asked before."""
+        """How long a read has waited; for a relay, the time since the first call of this after its last bytes."""
         chunks = self._response.chunks
         if chunks is not None and chunks.reads != self._reads:
             self._reads = chunks.reads
@@ -89,18 +90,21 @@ class Call:
         return now - self._waits_since if self._waits_since is not None else 0.0
 
     def give_up(self) -> None:
-        """End a read that waits."""
+        """End a waiting read."""
         self._response.fail(TimeoutError())
 
     async def read(self) -> bytes:
-        """The bytes that have come, at least one; empty at the end. Raises BackendFault if the answer breaks off."""
+        """The bytes that have arrived, at least one; empty at the end.
+
+        Raises BackendFault if the answer breaks off, or if nothing arrives in time.
+        """
         self._waits_since = time.monotonic()
         try:
             data = await self._response.read()
         except TimeoutError:
             text = (
-                f"the backend at {self._where} sent nothing for {self.patience:g} s: it may hang; try again, or look "
-                "into its log"
+                f"the backend at {self._where} sent nothing for {self.patience:g} s: it may be hanging; try again, or "
+                "check its log"
             )
             raise BackendFault(504, text) from None
         except FAILURES:
@@ -111,11 +115,11 @@ class Call:
         return data
 
     async def relay(self, take: Callable[[bytes], bool], make_receiver: MakeReceiver | None = None) -> None:
-        """Give the bytes to `take` as soon as they have been read from the connection, where that is possible;
+        """Pass the bytes to `take` as soon as they have been read from the connection, if that is possible;
         `make_receiver` is that of `ChunkedBody.relay`.
 
-        Returns when `take` says that it is enough, and when the answer has ended or broken off: `read` tells which.
-        Raises what `take` raises. `take` must not block.
+        Returns when `take` returns False, and when the answer has ended or broken off: `read` tells which. Raises what
+        `take` raises. `take` must not block.
         """
         chunks = self._response.chunks
         if chunks is None:
@@ -134,9 +138,9 @@ class Call:
         return b"".join(pieces)
 
     async def drain(self, seconds: float) -> None:
-        """Give the backend a moment to close an answer that is complete: then its connection can be used again.
+        """Give the backend up to `seconds` to end an answer that is complete, so that its connection can be reused.
 
-        Returns as well when it is cancelled: a client that leaves now has had its answer.
+        Also returns when cancelled: a client that leaves now has had its answer.
         """
         if self._response.ended:
             return
@@ -147,13 +151,13 @@ class Call:
 
 
 async def refusal(response: Response) -> BackendFault:
-    """What an answer other than 200 tells."""
+    """The fault that an answer other than 200 reports."""
     if 300 <= response.status < 400:
-        # a query that was BACKEND_URL's comes back in it
+        # its query may be that of BACKEND_URL, which is not shown
         target = response.headers.get("location", "nowhere").partition("?")[0][:200]
         return BackendFault(
             502,
-            f"the backend redirects to {target}: set BACKEND_URL to where it leads",
+            f"the backend redirects to {target}: set BACKEND_URL to the final address",
             counts=False,
             should_retry=False,
         )

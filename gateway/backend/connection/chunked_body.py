@@ -1,4 +1,9 @@
-"""The content of an answer that comes in HTTP/1.1's chunks (RFC 9112, section 7.1), as it comes."""
+"""The content of an answer in HTTP/1.1 chunks (RFC 9112, section 7.1), as it arrives.
+
+It stands in for the chunk decoder within aiohttp's parser, which cannot be used on its own, and rests on asyncio's
+transports only (`pause_reading`, `resume_reading`). Anything but the plainest framing goes back to aiohttp. Delete it
+together with `StreamProtocol`.
+"""
 
 import asyncio
 import re
@@ -8,16 +13,16 @@ from typing import Final, Protocol
 import aiohttp
 
 _LINE_END: Final = b"\r\n"
-# behind the size of the last chunk, where there are no trailers
+# what follows the size of the last chunk if there are no trailers
 _LAST: Final = _LINE_END * 2
-# the last chunk of all
+# the whole last chunk
 _END: Final = b"0" + _LAST
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
-# a chunk's size with its line end
+# the most bytes of a chunk's size with its line end
 _LONGEST_SIZE: Final = 10
-# of a few digits: there are not many such, and streams use the same ones again and again
+# the most digits of sizes that are cached: there are few such sizes, and streams repeat them
 _SHORT_SIZE: Final = 3
-# bytes that wait for a slow reader before reading pauses
+# bytes that may wait for a slow reader before reading pauses
 _MOST_WAITING: Final = 128 * 1024
 
 _sizes: dict[bytes, int] = {}
@@ -26,26 +31,26 @@ Receive = Callable[[bytes], None]
 
 
 class Receiver(Protocol):
-    """What stands before `ChunkedBody.receive` in a relay. `events` is how many reads it dealt with on its own."""
+    """What comes before `ChunkedBody.receive` in a relay. `events` is how many reads it handled by itself."""
 
     events: int
 
     def receive(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes arrived."""
 
     def end(self) -> None:
-        """No more is read for it."""
+        """It gets no more bytes."""
 
 
 MakeReceiver = Callable[["ChunkedBody"], Receiver]
 
 
 class ChunkedBody:
-    """Fed with what is read from the connection; gives the content to `read`, or to a function by `relay`.
+    """Takes what is read from the connection, and passes the content to `read`, or through `relay` to a function.
 
-    `give_back` gets what is not content: what follows the end, which should be nothing, or all from a chunk on that is
-    not framed in the plainest way, with an extension for example, or trailers; `ended` and `given_back` tell which.
-    `divert` gets the function that is to have what is read next in place of `receive`, while there is content to come.
+    `give_back` gets what is not content: what follows the end, which should be nothing, or everything from a chunk on
+    that is not framed in the plainest way, for example with an extension or trailers; `ended` and `given_back` tell
+    which. `divert` gets the function that is to receive what is read next, while more content is expected.
     """
 
     def __init__(
@@ -58,8 +63,8 @@ class ChunkedBody:
         self._transport = transport
         self._give_back = give_back
         self._divert = divert
-        self._rest = b""  # of a chunk's size, or of a line end
-        self._left = 0  # of a chunk's content
+        self._rest = b""  # an incomplete chunk size or line end
+        self._left = 0  # bytes of a chunk's content still to arrive
         self._expects_line_end = False
         self._waiting: list[bytes] = []
         self._size = 0
@@ -69,7 +74,7 @@ class ChunkedBody:
         self._take: Callable[[bytes], bool] | None = None
 
     async def read(self) -> bytes:
-        """The content that has come, at least a byte; empty once there is no more. Raises what `fail` was given."""
+        """The content that has arrived, at least one byte; empty at the end. Raises the error given to `fail`."""
         if not self._waiting and not self._over:
             await self._wait()
         if self._waiting:
@@ -80,25 +85,25 @@ class ChunkedBody:
 
     @property
     def reads(self) -> int:
-        """How often something came."""
+        """How often bytes arrived."""
         return self._reads + (self._receiver.events if self._receiver is not None else 0)
 
     @property
     def relaying(self) -> bool:
-        """Whether the content goes on to somebody as it comes."""
+        """Whether the content is passed on as it arrives."""
         return self._take is not None
 
     @property
     def between(self) -> bool:
-        """Whether what comes next is the beginning of a chunk."""
+        """Whether the next byte is the first of a chunk."""
         return not (self._left or self._rest or self._expects_line_end or self._over)
 
     async def relay(self, take: Callable[[bytes], bool], make_receiver: MakeReceiver | None = None) -> None:
-        """Give the content to `take` as it comes, until that says that it is enough, or until there is no more.
+        """Pass the content to `take` as it arrives, until `take` returns False or the content ends.
 
-        `make_receiver` gives what from now on gets all that is read: while this is `relaying` it may deal with whole
-        chunks, and it passes the rest on to `receive`. Raises what `take` raises; what it has not taken, and what went
-        wrong with the connection, is for `read`.
+        `make_receiver` makes the receiver of everything read from now on: while this is `relaying`, it may handle whole
+        chunks, and it passes the rest on to `receive`. Raises what `take` raises. Content that was not passed to
+        `take`, and errors of the connection, are left to `read`.
         """
         if self._waiting and not take(self._all_waiting()):
             return
@@ -124,7 +129,7 @@ class ChunkedBody:
             self._divert(self.receive)
 
     def fail(self, error: BaseException) -> None:
-        """Nothing more will come."""
+        """Nothing more will arrive: `read` raises `error` after the rest of the content."""
         if not self._over:
             self._error = error
             self._wake()
@@ -139,7 +144,7 @@ class ChunkedBody:
             and _size(data[:at]) == len(data) - at - 4
             and data.endswith(_LINE_END)
         ):
-            # one chunk, the most common case; the last one of all holds nothing
+            # exactly one chunk, the most common case; only the last chunk is empty
             content = data[at + 2 : -2] or self._content_of(data)
         else:
             content = self._content_of(data)
@@ -162,7 +167,7 @@ class ChunkedBody:
         return self.ended or self.given_back or self._error is not None
 
     def _content_of(self, data: bytes) -> bytes:
-        """The content of the chunks, and of the pieces of chunks, in `data`."""
+        """The content of the chunks, and of the parts of chunks, in `data`."""
         data, self._rest = self._rest + data, b""
         pieces: list[bytes] = []
         at, length, looked = 0, len(data), False
@@ -224,7 +229,7 @@ class ChunkedBody:
         elif found == b"\r":
             self._rest = found
         else:
-            self._error = aiohttp.ClientPayloadError("a chunk is longer than it said")
+            self._error = aiohttp.ClientPayloadError("a chunk is longer than its size says")
             self._transport.abort()
         return at + len(found)
 
@@ -271,7 +276,7 @@ def _size(word: bytes) -> int | None:
 
 
 def _whole_chunks(data: bytes) -> tuple[list[bytes], int]:
-    """The contents of the chunks at the beginning of `data`, as far as line ends alone tell, and where these end."""
+    """The contents of the whole chunks at the beginning of `data`, found by line ends alone, and where they end."""
     lines = data.split(_LINE_END)
     count = (len(lines) - 1) // 2
     sizes, contents = lines[0 : 2 * count : 2], lines[1 : 2 * count : 2]
@@ -279,10 +284,10 @@ def _whole_chunks(data: bytes) -> tuple[list[bytes], int]:
     if None in numbers:
         numbers = list(map(_size, sizes))
     if numbers != list(map(len, contents)):
-        # a line end within a content, or no sizes
+        # a content contains a line end, or the lines are not sizes
         return [], 0
     if b"" in contents:
-        # of the last chunk
+        # the last chunk is empty
         count = contents.index(b"")
         contents = contents[:count]
     return contents, len(data) - len(_LINE_END.join(lines[2 * count :]))

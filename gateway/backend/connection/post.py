@@ -1,9 +1,13 @@
 """Requests for completions: `POST` on the connections of the session's pool.
 
-A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Here one is
-like the next but for its token and body, and preparing it anew cost more than translating it. So the pool gives a
-connection, the request goes out in one write, and `StreamProtocol` reads the head of a plain stream; any
-other answer aiohttp's protocol parses.
+A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Requests
+here differ only in their token and body, and preparing each one anew would cost more than translating it. So the pool
+provides a connection, the request goes out in one write, and `StreamProtocol` reads the head of a plain stream;
+aiohttp's protocol parses any other answer.
+
+It rests on `ClientSession.connector` and on `BaseConnector.connect`, which is public but takes a `ClientRequest`; the
+answer's head comes from `ResponseHandler.read`. Delete it once `session.post` takes prepared headers and writes head
+and body at once. `POST` is HTTP's own word for what it does, so the module keeps it as its name.
 """
 
 import asyncio
@@ -26,17 +30,17 @@ if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
 
-# copied behind the head in less time than it takes to write two pieces
+# up to this size, appending a body to the head takes less time than writing two pieces
 _COPIED_BYTES: Final = 256 * 1024
-# written at once; more goes out in slices: many megabytes must not go to the socket in one piece
+# a larger body goes out in slices of this size: many megabytes must not go to the socket in one piece
 _SLICE_BYTES: Final = 1024 * 1024
 # what may be raised when there is no answer
 FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError)
 
 
 class Attempt(Struct, eq=False):
-    """How far a request got: `queued` for one of a limited number of connections, on one that was `reused`, all of it
-    `written`, or `stuck`, because the backend took nothing.
+    """How far a request got: `queued` for one of a limited number of connections, sent on a `reused` connection, fully
+    `written`, or `stuck` because the backend accepted no data.
     """
 
     queued: bool = False
@@ -46,10 +50,10 @@ class Attempt(Struct, eq=False):
 
 
 class Response:
-    """An answer whose head has come. Must be closed, or read to its end: then its connection goes back to the pool.
+    """An answer whose head has arrived. Close it, or read it to its end, which returns its connection to the pool.
 
-    `chunks` gives the body as it comes, while that does not go through aiohttp; of such an answer's `headers` there is
-    only the `Content-Type`.
+    `chunks` is the body while it does not go through aiohttp; the `headers` of such an answer contain only its
+    `Content-Type`.
     """
 
     __slots__ = ("_connection", "_content", "_front", "_protocol", "_upload", "chunks", "headers", "status")
@@ -82,16 +86,16 @@ class Response:
 
     @property
     def content_type(self) -> str:
-        """The media type, in small letters, without parameters."""
+        """The media type in lower case, without parameters."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
     def ended(self) -> bool:
-        """Whether all has come."""
+        """Whether the whole answer has arrived."""
         return self.chunks.ended if self.chunks is not None else self._content is None or self._content.is_eof()
 
     async def read(self) -> bytes:
-        """What has come of the body, at least a byte; empty once there is no more. Raises one of FAILURES."""
+        """The bytes of the body that have arrived, at least one; empty at the end. Raises one of FAILURES."""
         if self.chunks is not None:
             data = await self.chunks.read()
             if data or not self.chunks.given_back:
@@ -101,7 +105,7 @@ class Response:
         return await self._content.readany() if self._content is not None else b""
 
     def fail(self, error: Exception) -> None:
-        """Nothing more will come: for who reads."""
+        """Nothing more will arrive: make reads raise `error`."""
         if self.chunks is not None:
             self.chunks.fail(error)
         elif self._content is not None:
@@ -126,16 +130,16 @@ class Response:
         if self._upload is None or self._upload.done():
             self._connection.release()
         else:
-            # answered without having taken the request
+            # the backend answered without having taken the whole request
             self.close()
 
 
 class _Address(aiohttp.ClientRequest):
-    """A request as far as the pool looks at it; it does so with each request that goes out."""
+    """The part of a request that the pool needs. Its key is cached, because the pool asks for it with each request."""
 
     @cached_property
     def connection_key(self) -> "ConnectionKey":
-        """What connections to this address are kept under."""
+        """The key under which the pool keeps connections to this address."""
         return super().connection_key
 
 
@@ -156,7 +160,7 @@ class Post:
         request = _Address("POST", url, loop=asyncio.get_running_loop())
         self._session = session
         self._watch = watch
-        # for the pool, which looks at the address only
+        # for the pool, which looks only at the address
         self._request = request
         self._connect_timeout = aiohttp.ClientTimeout(total=None, connect=connect)
         self._send = send
@@ -170,9 +174,9 @@ class Post:
         ).encode()
 
     async def __call__(self, body: bytes | bytearray, headers: bytes, attempt: Attempt, *, stream: bool) -> Response:
-        """Send a request, and wait for the head of its answer. `headers` are further lines, with their ends.
+        """Send a request and wait for the head of its answer. `headers` are further header lines, with their line ends.
 
-        Raises one of FAILURES, TimeoutError among them if there is no answer in time.
+        Raises one of FAILURES: TimeoutError if there is no answer in time.
         """
         connection = await self._connect(attempt)
         upload: asyncio.Task[None] | None = None
@@ -183,7 +187,7 @@ class Post:
             front, attempt.reused = stream_protocol_of(transport)
             unasked = protocol.should_close
             if unasked and attempt.reused:
-                # the next answer would be taken from what has come already
+                # bytes that have already arrived would be taken for the next answer
                 raise aiohttp.ServerDisconnectedError
             front.begin(stream=stream and not unasked)
             head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
@@ -231,7 +235,7 @@ class Post:
     async def _upload(
         self, protocol: ResponseHandler, front: StreamProtocol, body: bytes | bytearray, attempt: Attempt
     ) -> None:
-        """Write a body in slices; who waits for the answer gets to know if the backend does not take it."""
+        """Write a body in slices. If the backend does not accept it, the wait for the answer fails."""
         writer = StreamWriter(protocol, asyncio.get_running_loop())
         view = memoryview(body)
         try:
@@ -243,7 +247,7 @@ class Post:
             protocol.set_exception(error)
             front.give_up()
         except (aiohttp.ClientError, OSError):
-            # the protocol tells of it
+            # the protocol reports it
             return
         attempt.written = not attempt.stuck
 
@@ -260,7 +264,7 @@ class _Wait:
         self._since: float | None = None
 
     def waited(self, now: float) -> float:
-        """The seconds since the first look."""
+        """The seconds since the first call of this."""
         if self._since is None:
             self._since = now
         return now - self._since
@@ -272,7 +276,7 @@ class _Wait:
 
 
 def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:
-    """Drop a connection, and what of the request has not gone out: closed, it would wait until that is taken."""
+    """Drop a connection with the unsent rest of its request; just closing it would wait until that has been sent."""
     if upload is not None:
         upload.cancel()
     if connection.transport is not None:

@@ -1,7 +1,7 @@
-"""Ends reads of backends that have been silent for too long.
+"""Ends reads from backends that have been silent for too long.
 
-One task looks at all reads, a few times in each such span: a timer for each read would be set and cleared with every
-event of every stream.
+One task checks all reads, a few times within the shortest timeout: a timer for each read would be set and cleared with
+every event of every stream.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ class Reading(Protocol):
     patience: float
 
     def waited(self, now: float) -> float:
-        """How long it has waited until `now`, in seconds of `time.monotonic`; 0 while it does not."""
+        """How long it has waited at `now`, in seconds of `time.monotonic`; 0 while it does not wait."""
 
     def give_up(self) -> None:
         """End the read with TimeoutError."""
 
 
 class ReadTimeouts:
-    """Gives up the reads that wait for too long; `seconds` is how long most of them may, `shortest` any of them."""
+    """Ends reads that wait for too long. `seconds` is the usual limit, `shortest` the lowest limit of any read."""
 
     def __init__(self, seconds: float, *, shortest: float) -> None:
         self.seconds = seconds
@@ -34,13 +34,13 @@ class ReadTimeouts:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, reading: Reading) -> None:
-        """Look after a reading."""
+        """Watch a read."""
         self._readings.add(reading)
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="silence watch")
+            self._task = asyncio.create_task(self._run(), name="read timeouts")
 
     def discard(self, reading: Reading) -> None:
-        """No longer look after it."""
+        """Stop watching a read."""
         self._readings.discard(reading)
 
     async def stop(self) -> None:

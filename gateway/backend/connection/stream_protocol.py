@@ -1,14 +1,17 @@
-"""The protocol in front of aiohttp's on each connection to the backend: streamed answers are taken as they are read.
+"""The protocol in front of aiohttp's on each connection to the backend: it takes streamed answers as they are read.
 
 aiohttp splits an answer's body into pieces, keeps them in a reader, and wakes the task that waits for them. With many
-streams of small events, that costs more than what is done with them; for a short answer, so do parsing its head and
-making its reader. `StreamProtocol` reads the heads of answers to requests for a stream. Where a head says only that a
-stream in plain chunks follows, the chunks go to `ChunkedBody`, and aiohttp hears nothing of the answer. Everything else
-is passed on to aiohttp. Where a later chunk is not framed in the plainest way, aiohttp gets the head and what follows
-from there.
+streams of small events, that costs more than processing the events; for a short answer, so do parsing its head and
+making its reader. `StreamProtocol` reads the heads of answers to streaming requests. If a head says only that a stream
+in plain chunks follows, the chunks go to `ChunkedBody`, and aiohttp never sees the answer. Everything else is passed on
+to aiohttp. If a later chunk is not framed in the plainest way, aiohttp gets the head and everything from that chunk on.
 
-It also tells aiohttp's reader of an answer when the connection is gone: where the framing is broken, aiohttp closes the
-connection, and the reader would wait for ever.
+It also tells aiohttp's reader of an answer when the connection is gone: on broken framing, aiohttp closes the
+connection, and the reader would wait forever.
+
+It rests on asyncio's public `get_protocol` and `set_protocol`, and on three methods of aiohttp's `ResponseHandler`,
+which is not public: `set_response_params`, `force_close`, `set_exception`; the tests of this module fail if one of them
+changes. Delete it once aiohttp lets a caller have an answer's bytes in `data_received`, without a reader and a task.
 """
 
 import asyncio
@@ -23,7 +26,7 @@ from aiohttp.client_proto import ResponseHandler
 from gateway.backend.connection.chunked_body import ChunkedBody, Receive
 
 _BEGIN: Final = b"HTTP/1.1 200"
-# a head in which nothing else matters to how the body is framed, and to what becomes of the connection
+# a head that says nothing else about the body's framing or the fate of the connection
 _STREAMED: Final = re.compile(
     rb"(?-i:HTTP/1\.1 200)(?=[ \r])"
     rb"(?=.*\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n)"
@@ -36,14 +39,14 @@ _STREAMED: Final = re.compile(
 _CONTENT_TYPE: Final = re.compile(rb"\r\ncontent-type:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
 _LONGEST_HEAD: Final = 64 * 1024
-# that are kept: those of most servers differ in their date only
+# heads that are cached: those of most servers differ only in their date
 _MOST_HEADS: Final = 32
-# of a body that aiohttp reads: what it may hold before it pauses
+# how much of a body aiohttp may hold before it pauses reading
 _BUFFER_BYTES: Final = 64 * 1024
 
 
 class Streamed(NamedTuple):
-    """An answer that aiohttp does not know of: its `Content-Type`, and its chunks."""
+    """An answer that aiohttp never sees: its `Content-Type` and its body."""
 
     content_type: str
     chunks: ChunkedBody
@@ -51,7 +54,7 @@ class Streamed(NamedTuple):
 
 @lru_cache(maxsize=_MOST_HEADS)
 def _streamed_type(head: bytes) -> str | None:
-    """The `Content-Type` of an answer in plain chunks; None for a head that is not a plain stream's."""
+    """The `Content-Type` of an answer in plain chunks, empty if it has none; None for the head of any other answer."""
     if _STREAMED.fullmatch(head) is None:
         return None
     found = _CONTENT_TYPE.search(head)
@@ -59,13 +62,13 @@ def _streamed_type(head: bytes) -> str | None:
 
 
 def stream_protocol_of(transport: asyncio.Transport) -> tuple["StreamProtocol", bool]:
-    """The protocol on a connection to the backend, and whether it was there before: the connection is used again."""
+    """The protocol on a connection to the backend, and whether it was there before: then the connection is reused."""
     before = transport.get_protocol()
     return (before, True) if isinstance(before, StreamProtocol) else (StreamProtocol(transport), False)
 
 
 class StreamProtocol(asyncio.Protocol):
-    """Put on `transport` for good; `begin` for each request."""
+    """Takes over `transport` for good. Call `begin` for each request."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         inner = transport.get_protocol()
@@ -77,14 +80,14 @@ class StreamProtocol(asyncio.Protocol):
         self._streamed: Streamed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: ChunkedBody | None = None
-        # as far as the chunks tell
+        # whether `ChunkedBody` has seen the end of the answer
         self._ended = False
         self._on_end: Callable[[], None] | None = None
         self._content: aiohttp.StreamReader | None = None
         transport.set_protocol(self)
 
     def begin(self, *, stream: bool) -> None:
-        """A request goes out; whether it is for a stream."""
+        """A request is about to be sent; `stream`: it asks for a stream."""
         self._in_head = stream
         self._head = b""
         self._ended = False
@@ -94,7 +97,7 @@ class StreamProtocol(asyncio.Protocol):
             self._leave_to_aiohttp()
 
     async def streamed(self) -> Streamed | None:
-        """The answer, once its head has come; None if aiohttp has it, or will tell why there is none."""
+        """The answer, once its head has arrived; None if aiohttp has it, or will raise why there is none."""
         if self._in_head:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -105,25 +108,25 @@ class StreamProtocol(asyncio.Protocol):
         return streamed
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call this once the answer, which aiohttp does not know of, has been read to its end."""
+        """Call `callback` once an answer that aiohttp never sees has been read to its end."""
         if self._ended:
             callback()
         else:
             self._on_end = callback
 
     def watch(self, content: aiohttp.StreamReader) -> None:
-        """aiohttp has the answer, and this is its reader."""
+        """Watch the reader of an answer that aiohttp has."""
         if not content.is_eof():
             self._content = content
 
     def give_up(self) -> None:
-        """Wait for the head no longer."""
+        """Stop waiting for the head."""
         self._in_head = False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes arrived."""
         if self._in_head:
             self._receive_head(data)
         elif self._chunks is not None:
@@ -147,16 +150,16 @@ class StreamProtocol(asyncio.Protocol):
             content.set_exception(gone)
         if self._chunks is not None:
             self._chunks.fail(gone)
-        # these hold each other
+        # these refer to each other
         self._chunks = self._on_end = None
         self.__dict__.pop("data_received", None)
 
     def pause_writing(self) -> None:
-        """The other side takes too little."""
+        """The other side reads too slowly."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """It takes more again."""
+        """The other side has caught up."""
         self._inner.resume_writing()
 
     def _receive_head(self, data: bytes) -> None:
@@ -183,14 +186,14 @@ class StreamProtocol(asyncio.Protocol):
             self._inner.data_received(data)
 
     def _give_back(self, data: bytes) -> None:
-        """The chunks are through with the answer, but for this."""
+        """`ChunkedBody` is done with the answer; `data` is what it leaves."""
         chunks, self._chunks = self._chunks, None
         self._divert_back()
         if chunks is None or chunks.given_back:
             self._leave_to_aiohttp(self._head + data)
             return
         if data:
-            # belongs to no answer
+            # these bytes belong to no answer
             self._inner.force_close()
         self._ended = True
         on_end, self._on_end = self._on_end, None
@@ -198,8 +201,8 @@ class StreamProtocol(asyncio.Protocol):
             on_end()
 
     def _divert(self, receive: Receive) -> None:
-        """Let a function have what is read from now on. A transport keeps the method that its protocol had when that
-        was set; to set it again costs two calls of the system.
+        """Pass what is read from now on to `receive`. A transport keeps the method that its protocol had when that was
+        set; setting the protocol again costs two system calls.
         """
         if self._chunks is not None and not self._transport.is_closing():
             setattr(self, "data_received", receive)  # noqa: B010  # of this instance only, which mypy does not allow

@@ -1,1 +1,1 @@
-"""Which models the backend has, under which names, and which quirks."""
+"""Which models the backend has, with their names and quirks."""

@@ -1,10 +1,10 @@
-"""The backend's models: a list kept fresh, and the way from a client's name to the backend's.
+"""The backend's models: a list kept up to date, and the resolution of a client's model name to one of them.
 
-A name is looked up in the list: as it is, in any case, without `[1m]`, and without the `claude-` that stands before it
-in the list for clients; then in the user's map.
+A name is looked up in the list: as it is, in any case, without `[1m]`, and without the `claude-` prefix that the list
+for clients adds; then in the user's map.
 
-The list is fetched at start, every minute, and when a name is not in it. Backends that want a key for their list are
-asked with the token of a client whose request needs it; tokens are not kept. A backend without a list takes any name.
+The list is fetched at start-up, every minute, and when a name is not in it. If a backend requires a key for its list,
+the token of a client whose request needs the list is used; tokens are not kept. Without a list, any name is accepted.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from gateway.openai.profile import GENERIC, Profile
 from gateway.translate.refusals.faults import BackendFault
 
 REFRESH_SECONDS: Final = 60.0
-# an unknown name asks the backend anew, but not more often than this
+# an unknown name causes a new fetch, but not more often than this
 _MISS_SECONDS: Final = 5.0
-# a backend that has not answered yet may only be starting; one that refuses its list may soon give it
+# a backend that has not answered yet may be starting; one that refuses its list may soon provide it
 _UNREACHED_SECONDS: Final = 2.0
 _UNLOADED_SECONDS: Final = 15.0
 _NAMES_SHOWN: Final = 20
-# Claude Code's mark for a long context; the client cuts it off itself, other clients may not
+# Claude Code's suffix for a long context, which it removes itself; other clients may not
 _LONG_CONTEXT: Final = "[1m]"
-# Claude Code shows only models whose id says "claude" or "anthropic" (research/claude-code.md, section 3.1)
+# Claude Code shows only models whose id contains "claude" or "anthropic"
 _ALIAS: Final = "claude-"
 _SHOWN: Final = ("claude", "anthropic")
 
@@ -51,7 +51,7 @@ class Catalogue:
         profile: Profile | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`profile` is the one that the user chose; without it the host's name and the list tell."""
+        """`profile` is the one that the user chose; without it, the host name and the list decide."""
         self._backend = backend
         self._map = model_map or ModelMap()
         self._profile = profile or profile_for_host(backend.endpoint.host)
@@ -66,7 +66,7 @@ class Catalogue:
         self._fetched_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._tell: Callable[[BackendFault | None], None] | None = None
-        # what became of the last fetch; at first, of none
+        # the outcome of the last fetch; empty before the first
         self._outcome: list[BackendFault | None] = []
 
     @property
@@ -76,16 +76,16 @@ class Catalogue:
 
     @property
     def loaded(self) -> bool:
-        """Whether the backend has given its list at least once."""
+        """Whether the backend has provided its list at least once."""
         return self._loaded
 
     @property
     def reached(self) -> bool:
-        """Whether the backend has answered at least once, if only to refuse its list."""
+        """Whether the backend has answered at least once, even if only to refuse its list."""
         return self._reached
 
     def has(self, model_id: str) -> bool:
-        """Whether the list has a model of exactly this id."""
+        """Whether the list has a model with exactly this id."""
         return model_id in self._models
 
     def start(self) -> None:
@@ -93,7 +93,7 @@ class Catalogue:
         self._run(self._keep_fresh())
 
     def watch(self, tell: Callable[[BackendFault | None], None]) -> None:
-        """Tell what became of the last fetch, if there was one, and of each further one: None, or why it failed."""
+        """Call `tell` with the outcome of the last fetch, if any, and of each further one: None, or why it failed."""
         self._tell = tell
         for outcome in self._outcome:
             tell(outcome)
@@ -116,7 +116,7 @@ class Catalogue:
             model = self._mapped(name)
         if model is not None:
             if self._clock() - self._fetched_at >= 2 * REFRESH_SECONDS and not self._lock.locked():
-                # the background's fetches fail: the backend wants a token for its list
+                # the background fetches fail: the backend requires a token for its list
                 self._run(self._refresh(token))
             return model
         name = self._map.target(name) or name
@@ -125,13 +125,13 @@ class Catalogue:
         raise self._unknown(name)
 
     async def listed(self, token: str | None) -> list[Model]:
-        """The models for a client that asks for the list. Raises BackendFault if the backend gives none."""
+        """The models for a client that requests the list. Raises BackendFault if the backend provides none."""
         if not self._loaded:
             self._set(await self._backend.models(token))
         return self.models
 
     def find(self, name: str) -> Model | None:
-        """The model of this name in the list as it is now."""
+        """The model of this name in the current list; None if there is none."""
         if model := self._models.get(name):
             return model
         bare = _bare(name)
@@ -141,21 +141,21 @@ class Catalogue:
         return None
 
     def _mapped(self, name: str) -> Model | None:
-        """The model of this name, or the one that the user's map has for it."""
+        """The model of this name, or the one that the user's map gives for it."""
         model = self.find(name)
         if model is None and (target := self._map.target(name)) is not None:
             model = self.find(target)
         return model
 
     def profile(self, model: Model) -> Profile:
-        """The profile for requests to a model: the one learnt from its refusals, else by host or list."""
+        """The profile for requests to a model: the one learnt from its refusals, otherwise the one by host or list."""
         if known := self._learnt.get(model.id) or self._profiles.get(model.id):
             return known
         profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
         if model.sees_images is False:
             profile = structs.replace(profile, sees_images=False)
         if model.id in self._models:
-            # of models that are not listed, clients may name any number
+            # not kept for unlisted models: clients may name any number of them
             self._profiles[model.id] = profile
         return profile
 
@@ -178,7 +178,7 @@ class Catalogue:
                 await asyncio.sleep(_UNLOADED_SECONDS if self._reached else _UNREACHED_SECONDS)
 
     async def _refresh(self, token: str | None) -> None:
-        """Fetch the list; one at a time, and who waited for another's fetch does not fetch again."""
+        """Fetch the list, one fetch at a time; a caller that waited for another's fetch does not fetch again."""
         asked = self._asked_at
         async with self._lock:
             if self._asked_at != asked:
@@ -190,7 +190,7 @@ class Catalogue:
                 self._note(fault)
                 log.debug("model list not fetched", status=fault.status, reason=fault.message)
             finally:
-                # without a token a refusal says nothing about the next request, which has one
+                # a refusal without a token says nothing about the next request, which has one
                 if token is not None or self._loaded:
                     self._asked_at = self._clock()
 
@@ -221,7 +221,7 @@ class Catalogue:
 
 
 def alias(model_id: str) -> str | None:
-    """The id under which Claude Code's picker shows a model; None for one that it shows as it is."""
+    """The id under which Claude Code's model picker shows a model; None if it shows the model's own id."""
     return None if any(word in model_id.lower() for word in _SHOWN) else f"{_ALIAS}{model_id}"
 
 

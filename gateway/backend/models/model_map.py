@@ -1,6 +1,6 @@
 """The user's own names for models: `haiku=small/Model,claude-*=big/Model`.
 
-Claude Code asks for Anthropic's models in sub-agents and side tasks, whatever model the user chose; this maps them to
+Claude Code requests Anthropic's models in sub-agents and side tasks, whichever model the user chose; this maps them to
 the backend's.
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-# words for whole families of names
+# keywords for whole families of names
 _FAMILIES: Final = {
     "haiku": "claude*haiku*",
     "sonnet": "claude*sonnet*",
@@ -19,20 +19,20 @@ _FAMILIES: Final = {
 
 
 class ModelMap(Struct, frozen=True):
-    """Patterns in lower case and what they stand for, in the order in which they are tried."""
+    """Patterns in lower case and the models that they stand for, in the order in which they are tried."""
 
     rules: tuple[tuple[str, str], ...] = ()
 
     def target(self, name: str) -> str | None:
-        """The backend's model for a client's name, or None where no pattern fits."""
+        """The backend's model for a client's name, or None if no pattern matches."""
         lowered = name.lower()
         return next((model for pattern, model in self.rules if fnmatchcase(lowered, pattern)), None)
 
 
 def parse_model_map(value: str) -> ModelMap:
-    """Read `pattern=model,…`. A pattern may hold `*` and `?`, or be one of haiku, sonnet, opus, default (any claude-*).
+    """Parse `pattern=model,…`. A pattern may contain `*` and `?`, or be haiku, sonnet, opus or default (any claude-*).
 
-    Raises ValueError, its text saying what is allowed.
+    Raises ValueError, which says what is allowed.
     """
     rules = []
     for entry in filter(None, (part.strip() for part in value.split(","))):

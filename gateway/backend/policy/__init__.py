@@ -1,1 +1,1 @@
-"""Whether the backend is asked, and whether it is asked again."""
+"""Whether the backend is called, and whether a call is retried."""

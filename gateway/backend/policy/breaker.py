@@ -1,9 +1,9 @@
 """The circuit breaker around calls to the backend.
 
-pybreaker holds the state: closed, open, half-open, the count of failures in a row, when it opened. Its own ways to
-call are for functions that block, or for Tornado, and take an abandoned call for a success; so a call here asks for a
-permit first and reports its outcome once that is known. What is added to pybreaker: while half-open, one call at a
-time; and a call that its client leaves is neither a success nor a failure.
+pybreaker holds the state: closed, open or half-open, the number of failures in a row, and when it opened. Its own ways
+to make calls are for blocking functions or Tornado, and they count an abandoned call as a success. So a call here asks
+for a permit first, and reports its outcome once that is known. This adds two rules to pybreaker: while half-open, only
+one call runs at a time; and a call that its client abandons is neither a success nor a failure.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,14 @@ StateListener = Callable[[str, str], None]
 
 
 class BreakerOpen(ApiError):
-    """The backend is not asked: it failed too often just now. 529, with the seconds until it is tried again."""
+    """The backend is not called: it failed too often recently. 529, with the seconds until it is tried again."""
 
     def __init__(self, seconds: float) -> None:
         wait = max(1, min(60, -int(-seconds // 1)))
         super().__init__(
             529,
-            f"the backend failed several times in a row, and the circuit breaker leaves it alone: try again in "
-            f"{wait} s; `claude-gateway check` tells what is wrong with it",
+            f"the backend failed several times in a row, and the circuit breaker stops calling it: try again in "
+            f"{wait} s; `claude-gateway check` shows what is wrong with it",
             retry_after=wait,
         )
 
@@ -39,7 +39,7 @@ class BreakerStatus(NamedTuple):
 
 
 class Permit:
-    """Leave to make one call. Exactly one of `succeeded`, `failed` and `abandoned` counts, the first one."""
+    """Permission to make one call. Of `succeeded`, `failed` and `abandoned`, only the first one called counts."""
 
     __slots__ = ("_breaker", "_on_fault", "_trial")
 
@@ -51,12 +51,12 @@ class Permit:
         self._on_fault = on_fault
 
     def progressed(self) -> None:
-        """The answer has begun: enough for a trial to count as a success. Other calls go on to their end."""
+        """The answer has begun, which makes a trial a success. Other calls are judged at their end."""
         if self._trial:
             self.succeeded()
 
     def succeeded(self) -> None:
-        """The answer came, or the request was the client's fault: the backend is well."""
+        """The answer came, or the client's request was at fault: the backend works."""
         if breaker := self._take():
             breaker.report_success(trial=self._trial)
 
@@ -66,7 +66,7 @@ class Permit:
             breaker.report_failure(error, trial=self._trial)
 
     def settle(self, error: Exception, *, counts: bool) -> None:
-        """The call ended with an error, which speaks of the backend or only of the request."""
+        """The call ended with an error. `counts`: it was the backend's failure, not only a problem of the request."""
         if self._on_fault is not None:
             self._on_fault(error)
         if counts:
@@ -75,7 +75,7 @@ class Permit:
             self.succeeded()
 
     def abandoned(self) -> None:
-        """The client left: nothing is known of the backend. Frees the trial's place."""
+        """The client left, which says nothing about the backend. Frees the trial's place."""
         if breaker := self._take():
             breaker.report_nothing(trial=self._trial)
 
@@ -85,13 +85,13 @@ class Permit:
 
 
 class Breaker:
-    """Says whether the backend may be called. Not enabled, it always may."""
+    """Says whether the backend may be called. If not enabled, it always may."""
 
     def __init__(
         self, *, enabled: bool, fail_max: int, reset_seconds: float, on_change: StateListener | None = None
     ) -> None:
-        """`on_change` is told of each change as (old state, new state). `on_update`, if set, is told the status
-        whenever it may have changed; `on_fault`, if set, each error that ended a call, enabled or not.
+        """`on_change` is called with (old state, new state) at each change. `on_update`, if set, is called with the
+        status whenever it may have changed; `on_fault`, if set, with each error that ended a call, even if not enabled.
         """
         self.enabled = enabled
         self.on_fault: Callable[[Exception], None] | None = None
@@ -108,7 +108,7 @@ class Breaker:
         self._trial_runs = False
 
     def watch(self, on_change: StateListener) -> None:
-        """Tell one more of each change."""
+        """Add a listener for changes of state."""
         self._listener.on_change.append(on_change)
 
     @property
@@ -123,7 +123,7 @@ class Breaker:
 
     @property
     def status(self) -> BreakerStatus:
-        """All that there is to tell."""
+        """The state, the failures in a row, and how often the breaker has opened."""
         return BreakerStatus(self.state, self.failures, self._listener.opened)
 
     @property
@@ -148,7 +148,7 @@ class Breaker:
         return Permit(self, trial=True, on_fault=self.on_fault)
 
     def report_success(self, *, trial: bool) -> None:
-        """A call went well."""
+        """A call succeeded."""
         if not trial and not self._breaker.fail_counter:
             # changes nothing, whatever the state
             return
@@ -157,7 +157,7 @@ class Breaker:
             self._tell()
 
     def report_failure(self, error: Exception, *, trial: bool) -> None:
-        """A call failed by the backend's fault."""
+        """A call failed through the backend's fault."""
         if self._counts(trial=trial):
             try:
                 self._breaker.call(_fail, error)
@@ -167,7 +167,7 @@ class Breaker:
             self._tell()
 
     def report_nothing(self, *, trial: bool) -> None:
-        """A call ended without telling anything of the backend."""
+        """A call ended without saying anything about the backend."""
         self._counts(trial=trial)
 
     def _tell(self) -> None:
@@ -175,7 +175,7 @@ class Breaker:
             self.on_update(self.status)
 
     def _counts(self, *, trial: bool) -> bool:
-        """Whether an outcome counts: a trial's does; another's only while closed, for it began before the change."""
+        """Whether an outcome counts: a trial's always does; others only while closed, as they began before a change."""
         if trial:
             self._trial_runs = False
         return trial or self._breaker.current_state == pybreaker.STATE_CLOSED
@@ -201,7 +201,7 @@ class _Listener(pybreaker.CircuitBreakerListener):
 
 
 def _succeed() -> None:
-    """A call that went well, for pybreaker to count."""
+    """A successful call, for pybreaker to count."""
 
 
 def _fail(error: Exception) -> NoReturn:

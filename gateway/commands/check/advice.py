@@ -1,4 +1,4 @@
-"""What follows from the findings: the gateway's settings, and Claude Code's."""
+"""The settings to use, derived from the findings: the gateway's, and Claude Code's."""
 
 from typing import Any, Final
 
@@ -8,16 +8,17 @@ from gateway.backend.profiles import PROFILES
 from gateway.commands.check.visit import Visit
 from gateway.openai.profile import Profile
 
-# the client's own limit for an answer; it is told another only where the model takes less
+# the client's default output limit, which the settings override only where the model allows less
 _CLIENT_OUTPUT: Final = 32_000
-# the client keeps room for an answer free: at most this part of the window
+# the client reserves room for the answer: at most 1/4 of the window
 _OUTPUT_PART: Final = 4
-# the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+# the client raises a smaller compaction window to this value and warns at each start; the model's own window still
+# applies
 _LEAST_COMPACT_WINDOW: Final = 100_000
 
 
 def profile_name(visit: Visit) -> str:
-    """The BACKEND_PROFILE to set: `auto` where that finds the right one."""
+    """The BACKEND_PROFILE to set; `auto` if that selects the right profile."""
     if visit.settings.backend_profile is not None:
         return visit.settings.backend_profile.name
     if not (visit.guessed and visit.has_asker):
@@ -28,7 +29,7 @@ def profile_name(visit: Visit) -> str:
     if (control, field) == (current.thinking_control, current.reasoning_field):
         return "auto"
     fitting = [one for one in PROFILES.values() if (one.thinking_control, one.reasoning_field) == (control, field)]
-    # replaying thinking in the wrong field costs less than a switch that does nothing
+    # sending thinking back in the wrong field does less harm than a thinking switch that has no effect
     fitting = fitting or [one for one in PROFILES.values() if one.thinking_control == control]
     best = min(fitting, key=lambda one: _differences(one, current))
     return "auto" if best.name == current.name else best.name
@@ -40,14 +41,14 @@ def _differences(one: Profile, other: Profile) -> int:
 
 
 def gateway_settings(visit: Visit) -> dict[str, str]:
-    """The environment of `claude-gateway` for this backend, without its key."""
+    """Environment variables of `claude-gateway` for this backend, without its key."""
     url = visit.endpoint.chat
     wanted = {"BACKEND_URL": str(url.with_query(None)), "BACKEND_PROFILE": profile_name(visit)}
     return {name: value for name, value in wanted.items() if value != "auto"}
 
 
 def client_settings(visit: Visit) -> dict[str, Any]:
-    """`~/.claude/settings.json` for this backend; the key has a placeholder (research/claude-code.md, section 3.6)."""
+    """The contents of `~/.claude/settings.json` for this backend, with a placeholder for the key."""
     settings, model = visit.settings, visit.asker.model
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host  # noqa: S104  # compared only
     env = {

@@ -1,7 +1,7 @@
-"""Requests in Anthropic's shape, through this gateway's own translation to the backend, and back.
+"""Requests in Anthropic's format, translated by the gateway's own code on the way to the backend and back.
 
-Of each answer both sides are seen: the blocks that a client would get, and what the backend really sent, piece by
-piece with its time.
+Each answer shows both sides: the blocks that a client would get, and what the backend actually sent, piece by piece
+with arrival times.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ _REASONING: Final = ("reasoning_content", "reasoning", "reasoning_details")
 
 @dataclass(slots=True)
 class Seen:
-    """What the backend sent; times are seconds since the request. `events`: those that hold a piece of the answer;
-    `arrivals`: how many times something of it came.
+    """What the backend sent. Times are in seconds since the request. `events` counts the events that carry a piece of
+    the answer, `arrivals` the reads that contained at least one.
     """
 
     streamed: bool = False
@@ -50,17 +50,19 @@ class Seen:
 
     @property
     def prompt_tokens(self) -> int:
-        """Of the backend's count; 0 where it gave none."""
+        """The backend's count; 0 if it gave none."""
         return max(0, (self.usage.prompt_tokens or 0) if self.usage else 0)
 
     @property
     def output_tokens(self) -> int:
-        """Of the backend's count; 0 where it gave none."""
+        """The backend's count; 0 if it gave none."""
         return max(0, (self.usage.completion_tokens or 0) if self.usage else 0)
 
 
 class Answer(Struct, frozen=True):
-    """An answer as a client gets it, and what it was made of. `estimated`: this gateway's count of the prompt."""
+    """An answer as a client gets it, and what the backend sent for it. `estimated`: the gateway's estimate of the
+    prompt's tokens.
+    """
 
     blocks: list[dict[str, Any]]
     finish: Finish
@@ -74,13 +76,13 @@ class Answer(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """All text blocks as one."""
+        """The text of all text blocks, joined."""
         return "".join(block["text"] for block in self.of("text"))
 
 
 @dataclass(slots=True)
 class Spent:
-    """What the check has cost so far."""
+    """The cost of the check so far."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -89,7 +91,7 @@ class Spent:
 
 @dataclass(slots=True)
 class Asker:
-    """Asks one model."""
+    """Sends requests to one model."""
 
     backend: Backend
     token: str
@@ -101,10 +103,11 @@ class Asker:
     answers: list[Answer] = field(default_factory=list)
 
     async def ask(self, prompt: str | list[Any], *, profile: Profile | None = None, **fields: Any) -> Answer:
-        """One answer; what the backend refuses is asked in another way, as the gateway does. Raises BackendFault.
+        """Get one answer. If the backend refuses the request, adapts and resends it as the gateway would. Raises
+        BackendFault.
 
-        `prompt` is the user's turn, or the whole conversation as a list of messages. `profile` is for this time only;
-        else what is learnt stays.
+        `prompt` is the user's turn, or the whole conversation as a list of messages. `profile` applies to this request
+        only; without it, the profile learnt from this request is kept for later ones.
         """
         turns = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
         body = {"model": self.model, "max_tokens": 256, "stream": True, "messages": turns, **fields}
@@ -133,7 +136,7 @@ class Asker:
         started = loop.time()
         stream = bool(chat["stream"])
         pieces = []
-        # the way that a client's stream takes; whether it is whole shows here
+        # the same path as a client's stream: this detects an incomplete answer
         translator = StreamTranslator(names=names)
         translator.writer.message_start(new_message_id(), self.model, estimated)
         async with await self.backend.chat(msgspec.json.encode(chat), token=self.token, stream=stream) as call:
@@ -159,7 +162,7 @@ class Asker:
 
 
 def look(pieces: list[tuple[float, bytes]], *, streamed: bool) -> Seen:
-    """What the backend sent, from its bytes and their times."""
+    """Summarise what the backend sent. `pieces` are its bytes with their arrival times in seconds."""
     seen = Seen(streamed=streamed)
     for when, chunks in _chunks(pieces, streamed=streamed):
         found = [chunk for chunk in chunks if _note(chunk, seen)]
@@ -193,7 +196,7 @@ def _readable(texts: list[bytes]) -> list[Chunk]:
 
 
 def _note(chunk: Chunk, seen: Seen) -> bool:
-    """Add what a chunk tells; whether it holds a piece of the answer."""
+    """Add a chunk to `seen`. Returns whether it carries a piece of the answer."""
     seen.usage = chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None) or seen.usage
     substance = False
     for choice in chunk.choices or ():
@@ -213,7 +216,7 @@ def _note(chunk: Chunk, seen: Seen) -> bool:
 
 
 def changes(before: Profile, after: Profile) -> list[str]:
-    """In words, what was learnt of a backend."""
+    """Describe what was learnt about a backend: the differences between two profiles."""
     old, new = structs.asdict(before), structs.asdict(after)
     words = [f"without `{name}`" for name in sorted(after.drops - before.drops)]
     return words + [

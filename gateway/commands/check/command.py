@@ -1,4 +1,4 @@
-"""`claude-gateway check`: what a backend can do for Claude Code, row by row, and what to do about the rest."""
+"""`claude-gateway check`: what works with a backend, row by row, and how to fix what does not."""
 
 import argparse
 import os
@@ -11,15 +11,16 @@ from typing import Any, Final
 from gateway.settings import Settings, SettingsError, add_flags, load_settings
 
 _DESCRIPTION: Final = """\
-Ask a backend for all that Claude Code needs, through the gateway's own translation, and say what works, what does not,
-and what to do. Costs some fifteen short requests, about 5,000 tokens in all; --full sends one very long prompt, too.
+Test a backend for everything that Claude Code needs, through the gateway's own translation, and report what works,
+what does not, and what to do. Sends about fifteen short requests, about 5,000 tokens in all; --full adds one very long
+prompt.
 
-The key is BACKEND_API_KEY, or that of --token-file; without either it is asked for, not echoed, where the backend is
-not on this machine.
+The key comes from --token-file or BACKEND_API_KEY. Without either, the command asks for it, without echo, unless the
+backend is on this machine.
 
-exit codes: 0 Claude Code has all it needs, 1 it lacks something, 2 a setting cannot be used, 130 Ctrl-C
+exit codes: 0 Claude Code has all it needs, 1 it lacks something, 2 invalid setting, 130 Ctrl-C
 """
-# the settings that say where the backend is and how it is spoken to; the others are the server's
+# the settings that say where the backend is and how to talk to it; the others concern only the server
 _USED: Final = frozenset({"backend_url", "backend_profile", "model_map", "connect_timeout_secs", "host", "host_port"})
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -29,27 +30,35 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claude-gateway check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("url", nargs="?", metavar="URL", help="the backend, in place of --backend-url")
-    parser.add_argument("--model", metavar="NAME", default="", help="the model to ask; else the first of the list")
+    parser.add_argument("url", nargs="?", metavar="URL", help="the backend, instead of --backend-url")
+    parser.add_argument("--model", metavar="NAME", default="", help="the model to test [default: the first one listed]")
     key = parser.add_mutually_exclusive_group()
-    key.add_argument("--token-file", metavar="FILE", help="a file that holds the key; - for standard input")
-    key.add_argument("--ask-token", action="store_true", help="ask for the key, whatever the settings say")
+    key.add_argument("--token-file", metavar="FILE", help="a file that contains the key; - for standard input")
+    key.add_argument("--ask-token", action="store_true", help="ask for the key even if the settings have one")
     key.add_argument("--no-token", action="store_true", help="never ask for a key")
     parser.add_argument(
-        "--full", action="store_true", help="send a prompt over the context window, too: up to 300,000 tokens"
+        "--full", action="store_true", help="also send a prompt larger than the context window: up to 300,000 tokens"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of rows")
-    parser.add_argument("--patience", metavar="SECONDS", type=_seconds, default=60.0, help="for one answer [60]")
-    parser.add_argument("--within", metavar="SECONDS", type=_seconds, default=300.0, help="for the whole check [300]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of rows")
+    parser.add_argument(
+        "--patience", metavar="SECONDS", type=_seconds, default=60.0, help="time limit for one answer [default: 60]"
+    )
+    parser.add_argument(
+        "--within",
+        metavar="SECONDS",
+        type=_seconds,
+        default=300.0,
+        help="time limit for the whole check [default: 300]",
+    )
     add_flags(parser, without=frozenset(setting.name for setting in fields(Settings)) - _USED)
     return parser
 
 
 def run(options: dict[str, Any]) -> int:
-    """Check, and return the exit code. Raises SettingsError."""
+    """Run the check and return the exit code. Raises SettingsError."""
     url = options.pop("url")
     if url and options["backend_url"]:
-        raise SettingsError("give the backend once: as URL or as --backend-url")
+        raise SettingsError("give the backend only once: as URL or as --backend-url")
     options["backend_url"] = url or options["backend_url"]
     own = {
         name: options.pop(name)
@@ -58,7 +67,7 @@ def run(options: dict[str, Any]) -> int:
     settings = load_settings(options, os.environ, Path.cwd())
     token = _token(settings, own)
     if token:
-        # the one that was given for this time goes before the one that is set
+        # a key given for this run takes precedence over the configured one
         settings = replace(settings, backend_api_key="")
     from rich.console import Console
 
@@ -67,7 +76,7 @@ def run(options: dict[str, Any]) -> int:
     from gateway.observability.logs.configuration import configure_logging
     from gateway.serving import server
 
-    # what the parts say to an operator is in the rows
+    # the rows already contain what would be logged
     configure_logging("critical", settings.log_format)
     report = (
         JSONReport(Console(stderr=True))
@@ -79,7 +88,7 @@ def run(options: dict[str, Any]) -> int:
 
 
 def _token(settings: Settings, own: dict[str, Any]) -> str:
-    """The user's key, from where they say; empty for none. Raises SettingsError; its text never holds the key."""
+    """The user's key, or "" for none. Raises SettingsError, whose text never contains the key."""
     if own["token_file"]:
         return _checked(_read(own["token_file"]), "--token-file")
     if own["ask_token"]:
@@ -95,7 +104,7 @@ def _typed(question: str) -> str:
     try:
         return getpass(question)
     except EOFError:
-        # Ctrl-D: there is none
+        # Ctrl-D: no key
         return ""
 
 
@@ -103,16 +112,18 @@ def _read(path: str) -> str:
     try:
         return sys.stdin.read() if path == "-" else Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"--token-file {path}: cannot be read ({reason})") from None
 
 
 def _checked(token: str, source: str) -> str:
     token = token.strip()
     if not all("!" <= character <= "~" for character in token):
-        raise SettingsError(f"{source}: must hold the key alone: one word of ASCII characters")
+        raise SettingsError(f"{source}: must contain only the key: one word of ASCII characters")
     if "sk-ant-" in token:
-        raise SettingsError(f"{source}: this is a token for Anthropic (sk-ant-…), and not sent: give the backend's key")
+        raise SettingsError(
+            f"{source}: this is a token for Anthropic (sk-ant-…) and was not sent: give the backend's key"
+        )
     return token
 
 

@@ -1,4 +1,4 @@
-"""The whole check: from the settings to the exit code."""
+"""The whole check, from the settings to the exit code."""
 
 import asyncio
 
@@ -16,8 +16,8 @@ async def check(
 ) -> int:
     """Check the backend. Returns the exit code: 0 if Claude Code has what it needs, 1 if not.
 
-    `model`: empty for the first. `patience`: seconds for one answer. `within`: seconds for all. Cancelled, it reports
-    what was found so far.
+    `model`: "" for the first one listed. `patience`: time limit for one answer, in seconds. `within`: time limit for
+    the whole check, in seconds. If cancelled, it reports what it has found so far.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()

@@ -1,9 +1,9 @@
-"""What to start a server with: the flags of each kind, for remedies."""
+"""Server flags to suggest in remedies, by kind of server."""
 
 from collections.abc import Mapping
 from typing import Final
 
-# by profile: the kind's name in words, and the flag
+# display names, by profile; the tables below map a profile to a flag
 _NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "llama.cpp": "llama.cpp", "ollama": "Ollama"}
 TOOL_PARSER: Final[Mapping[str, str]] = {
     "vllm": "--enable-auto-tool-choice --tool-call-parser NAME",
@@ -29,7 +29,7 @@ CACHE: Final[Mapping[str, str]] = {
 
 
 def flags(table: Mapping[str, str], profile: str) -> str:
-    """`vLLM: --flag` for a kind that is known, else for all kinds."""
+    """`vLLM: --flag` if the table has the profile, otherwise the flags of every kind."""
     if profile in table:
         return f"{_NAMES[profile]}: {table[profile]}"
     return "; ".join(f"{_NAMES[name]}: {flag}" for name, flag in table.items())

@@ -1,4 +1,4 @@
-"""The report: rows in the terminal while they are found, or all at the end as JSON."""
+"""The report: rows in the terminal as they are found, or all of them as JSON at the end."""
 
 import json
 import sys
@@ -21,14 +21,14 @@ _MARKS: Final[dict[Mark, tuple[str, str]]] = {
     "unknown": ("!", "yellow"),
     "skipped": ("-", "dim"),
 }
-_LEGEND: Final = "✓ works   ~ works with a loss   ✗ does not work   ! cannot be told"
+_LEGEND: Final = "✓ works   ~ works partly   ✗ does not work   ! unknown"
 _TITLE_WIDTH: Final = 15
 _MANY: Final = 8
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """What is to say at the end. `settings` and `client`: the gateway's and Claude Code's; empty where nothing could be
-    found out; `profile`: the BACKEND_PROFILE that fits.
+    """The end of the report. `settings` are the gateway's and `client` Claude Code's; both are empty if the backend
+    gave no answer. `profile`: the BACKEND_PROFILE to use.
     """
 
     version: str
@@ -48,17 +48,17 @@ class Report(Protocol):
     """Shows rows as they are found."""
 
     def begin(self, title: str) -> None:
-        """This probe is at work."""
+        """Note that this probe is running."""
 
     def add(self, row: Row) -> None:
-        """This was found."""
+        """Add a row."""
 
     def end(self, rows: Sequence[Row], summary: Summary) -> None:
-        """There is no more."""
+        """Finish the report; no more rows follow."""
 
 
 class TerminalReport:
-    """For people: a line for each row, what to do below it."""
+    """For people: a line for each row, with the remedy below it."""
 
     def __init__(self, console: Console, backend: str) -> None:
         self._console = console
@@ -67,13 +67,13 @@ class TerminalReport:
         console.print(Text.assemble(("claude-gateway check", "bold"), f"  {backend}\n"))
 
     def begin(self, title: str) -> None:
-        """Show what is at work, where that can be wiped out again."""
+        """Show which probe is running, on a terminal that can erase the line again."""
         self._status.update(Text(f"{title} …", style="dim"))
         if self._console.is_terminal:
             self._status.start()
 
     def add(self, row: Row) -> None:
-        """Print the row; those that were not tried are gathered."""
+        """Print the row; skipped ones are collected for `end`."""
         self._status.stop()
         if row.mark == "skipped":
             self._skipped.append(row.title)
@@ -89,11 +89,11 @@ class TerminalReport:
         self._console.print(table)
 
     def end(self, rows: Sequence[Row], summary: Summary) -> None:
-        """Print the verdict, the cost, and the settings that fit."""
+        """Print the cost, the verdict, and the settings to use."""
         self._status.stop()
         put = self._console.print
         if self._skipped:
-            others = f"the {len(self._skipped)} others, which need this"
+            others = f"the {len(self._skipped)} others, which depend on it"
             put(Text(f"- not tried: {', '.join(self._skipped) if len(self._skipped) < _MANY else others}", "dim"))
         put(Text(f"\n{_LEGEND}", "dim"))
         put(
@@ -112,23 +112,23 @@ class TerminalReport:
         put(Text.assemble("\n", ("The gateway", "bold"), f" (BACKEND_PROFILE: {summary.profile})\n"))
         words = " ".join(f"{name}={value}" for name, value in summary.settings.items())
         put(Text(f"  {words} claude-gateway"), soft_wrap=True)
-        put(Text.assemble("\n", ("Claude Code", "bold"), ": into ~/.claude/settings.json\n"))
+        put(Text.assemble("\n", ("Claude Code", "bold"), ": put this into ~/.claude/settings.json\n"))
         put(Text(json.dumps(summary.client, indent=2)), soft_wrap=True)
 
 
 class JSONReport:
-    """For programs: one object on standard output. What is at work shows on standard error if that is a terminal."""
+    """For programs: one object on standard output. Progress goes to standard error if that is a terminal."""
 
     def __init__(self, progress: Console) -> None:
         self._progress = progress
 
     def begin(self, title: str) -> None:
-        """Tell who waits."""
+        """Show the running probe on a terminal."""
         if self._progress.is_terminal:
             self._progress.print(Text(f"{title} …", "dim"))
 
     def add(self, row: Row) -> None:
-        """Rows come at the end."""
+        """Nothing yet: `end` writes all rows."""
 
     def end(self, rows: Sequence[Row], summary: Summary) -> None:
         """Write the object."""
@@ -142,7 +142,7 @@ class JSONReport:
 
 
 def exit_code(rows: Sequence[Row], summary: Summary) -> int:
-    """0 if Claude Code has all that it needs, else 1; also where that could not be found out to the end."""
+    """0 if Claude Code has all it needs, otherwise 1; also 1 if the check did not finish."""
     return 0 if summary.complete and not any(row.missing for row in rows) else 1
 
 
@@ -151,8 +151,8 @@ def _verdict(rows: Sequence[Row], summary: Summary) -> Text:
     if missing:
         return Text(f"Claude Code cannot work with this backend as it is: see {', '.join(missing)}.", "bold red")
     if exit_code(rows, summary):
-        return Text("The check did not come to its end.", "bold yellow")
+        return Text("The check did not finish.", "bold yellow")
     losses = sum(row.mark != "good" for row in rows)
     return Text(
-        "Claude Code works with this backend" + ("; what is lost is said above." if losses else "."), "bold green"
+        "Claude Code works with this backend" + ("; see above for what is limited." if losses else "."), "bold green"
     )

@@ -4,13 +4,13 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-# good: works; partly: works, with a workaround or a loss; bad: does not work; unknown: cannot be told from outside;
-# skipped: not tried, since it needs what failed, or since the time was over
+# good: works; partly: works with a workaround or a limitation; bad: does not work; unknown: cannot be determined from
+# outside; skipped: not tried, because a row it needs failed or the time ran out
 Mark = Literal["good", "partly", "bad", "unknown", "skipped"]
 
 
 class Finding(Struct, frozen=True):
-    """What was seen, what to do about it, and the figures behind it."""
+    """What was seen (`said`), what to do about it (`remedy`), and the figures behind it (`facts`)."""
 
     mark: Mark
     said: str
@@ -32,5 +32,5 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def missing(self) -> bool:
-        """Whether Claude Code lacks something here, or whether that could not be tried."""
+        """Whether Claude Code lacks something it needs, or whether that was not tried."""
         return self.needed and self.mark in ("bad", "skipped")

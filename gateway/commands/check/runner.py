@@ -1,4 +1,4 @@
-"""One probe after the other, each with its own limit of time, all within one for the whole."""
+"""Runs the probes in order, each with its own time limit and all within one for the whole check."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,8 +13,9 @@ from gateway.translate.refusals.faults import BackendFault
 
 
 class Probe(NamedTuple):
-    """A row of the report before it is filled. `needs`: rows that must not be bad; `needed`: by Claude Code; `share`:
-    how many times the time of one answer it may take; `full`: only on demand.
+    """A row of the report, and how to fill it. `needs`: keys of the rows that must not have failed. `needed`: whether
+    Claude Code cannot work without it. `share`: its time limit, in multiples of the limit for one answer. `full`: run
+    only with --full.
     """
 
     key: str
@@ -49,14 +50,14 @@ PROBES: Final = (
     Probe("overflow", "Overflow", limits.overflow, _ANSWERS, needed=True, share=4, full=True),
     Probe("workarounds", "Workarounds", abilities.workarounds, _ANSWERS),
 )
-_SLOW: Final = "the model may be loading, or slow: give it more time with --patience SECONDS"
+_SLOW: Final = "the model may be loading, or may be slow: give it more time with --patience SECONDS"
 
 
 async def examine(
     visit: Visit, *, patience: float, seconds: float, begin: Callable[[Probe], None]
 ) -> AsyncIterator[Row]:
-    """The rows, as they are found. `patience`: seconds for one answer; `seconds`: for all; `begin` hears of each probe
-    that starts.
+    """Yield the rows as they are found. `patience`: time limit for one answer, in seconds; `seconds`: for all probes
+    together. `begin` is called with each probe that starts.
     """
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds
@@ -66,10 +67,10 @@ async def examine(
             continue
         started = loop.time()
         if failed.intersection(probe.needs):
-            finding = Finding("skipped", "not tried: it needs what failed above")
+            finding = Finding("skipped", "not tried: it depends on something that failed above")
         elif started >= ends:
             finding = Finding(
-                "skipped", "not tried: the time was over", "give the check more time with --within SECONDS"
+                "skipped", "not tried: the time limit was reached", "give the check more time with --within SECONDS"
             )
         else:
             begin(probe)
@@ -92,14 +93,14 @@ async def _find(visit: Visit, probe: Probe, seconds: float) -> Finding:
 
 
 def _remedy(fault: ApiError) -> str:
-    """What to do about a fault that no probe knows better."""
+    """What to do about a fault that the probe itself does not explain."""
     if fault.status in (429, 529):
-        return "wait a while, and check again: the backend has no room, or your account's limit is reached"
+        return "wait a while and check again: the backend has no capacity, or your account's limit is reached"
     if fault.status == 404:
         return "name a model that the backend serves: --model NAME"
     if fault.status >= 500:
-        return "look into the server's log, and check again"
-    return "see what the backend says" if isinstance(fault, BackendFault) else ""
+        return "check the server's log, then run the check again"
+    return "see the backend's message" if isinstance(fault, BackendFault) else ""
 
 
 def _row(visit: Visit, probe: Probe, finding: Finding, seconds: float) -> Row:

@@ -1,16 +1,16 @@
-"""No token is shown: not the user's, and not the parts of it that backends repeat in their errors."""
+"""Keeps tokens out of the report, including the parts of them that backends repeat in their errors."""
 
 import re
 from typing import Any, Final
 
-# so many characters in a row give a token away; shorter ones may be placeholders, such as `any`
+# a run of this many characters gives a token away; a shorter token may be a placeholder, such as `any`
 _PART: Final = 8
 _SHOWN: Final = "…"
 _LONGEST: Final = 400
 
 
 class Secrets:
-    """What must not be shown."""
+    """Removes secrets from texts."""
 
     def __init__(self, *secrets: str) -> None:
         self._long = [secret for secret in secrets if len(secret) >= _PART]
@@ -19,9 +19,7 @@ class Secrets:
         ]
 
     def clean(self, value: Any) -> Any:
-        """A text, or all texts inside lists and objects, without secrets, and without characters that a terminal
-        obeys.
-        """
+        """Remove secrets and control characters from a text, or from every text inside lists and objects."""
         if isinstance(value, str):
             text = value
             for secret in self._long:
@@ -34,8 +32,8 @@ class Secrets:
         return value
 
     def quote(self, text: str) -> str:
-        """A foreign text, in one line that is not too long; short secrets are looked for here, too, where they cannot
-        be words of ours.
+        """Clean a text that came from elsewhere: one line of at most 400 characters. Short secrets are removed as well,
+        since here they cannot be words of the report itself.
         """
         for secret in self._short:
             text = secret.sub(_SHOWN, text)
@@ -44,7 +42,7 @@ class Secrets:
 
 
 def _without(text: str, secret: str) -> str:
-    """The text with each run of characters that is a run of the secret, and long enough to tell, taken out."""
+    """Replace each part of `text` that is also a part of `secret` and at least `_PART` characters long."""
     parts, at = [], 0
     while at < len(text):
         length = 0

@@ -1,4 +1,4 @@
-"""What the probes of one check share."""
+"""The state that the probes of one check share."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -23,14 +23,14 @@ _LIST_SECONDS: Final = 10.0
 
 @dataclass(slots=True)
 class Found:
-    """What probes leave for others, and for the advice at the end."""
+    """Findings that later probes and the advice at the end use."""
 
     reply: Reply | NoReply | None = None
     models: list[Model] = field(default_factory=list)
     hello: Answer | None = None
     story: Answer | None = None
     tool_call: Answer | None = None
-    # how thinking was switched on and off; None: no way was found
+    # what turns thinking on and off; None: nothing found
     thinking_control: str | None = None
     reasoning: str = ""
     thinks: bool = False
@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(slots=True)
 class Visit:
-    """One check of one backend. `wanted`: the model that the user named, if any."""
+    """One check of one backend. `wanted`: the model that the user named, or ""."""
 
     settings: Settings
     token: str
@@ -50,18 +50,18 @@ class Visit:
     wire: Wire
     catalogue: Catalogue
     found: Found = field(default_factory=Found)
-    # of the chosen model, before anything was learnt
+    # the chosen model's profile before anything was learnt
     first_profile: Profile = GENERIC
     _asker: Asker | None = None
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the backend is."""
+        """The backend's address."""
         return self.settings.backend_url
 
     @property
     def guessed(self) -> bool:
-        """Whether the backend's profile is only a guess: neither the user nor its host name tells."""
+        """Whether the backend's profile is only a guess: neither the settings nor its host name determine it."""
         return self.settings.backend_profile is None and profile_for_host(self.endpoint.host) is None
 
     @property
@@ -71,13 +71,13 @@ class Visit:
 
     @property
     def asker(self) -> Asker:
-        """Asks the chosen model. Raises RuntimeError before one is chosen."""
+        """The Asker of the chosen model. Raises RuntimeError before one is chosen."""
         if self._asker is None:
             raise RuntimeError("no model has been chosen")
         return self._asker
 
     def choose(self, model: Model) -> None:
-        """Ask this model from now on."""
+        """Use this model from now on."""
         self.first_profile = self.catalogue.profile(model)
         self.found.window = model.context_window
         self._asker = Asker(self.backend, self.token, model.id, self.first_profile, model.context_window)
@@ -85,7 +85,7 @@ class Visit:
 
 @contextlib.asynccontextmanager
 async def visiting(settings: Settings, *, token: str, model: str, full: bool, patience: float) -> AsyncIterator[Visit]:
-    """A check of the backend that the settings name. `patience`: seconds for an answer."""
+    """Open a check of the backend that the settings name. `patience`: time limit for one answer, in seconds."""
     backend = Backend(
         settings.backend_url,
         Breaker(enabled=False, fail_max=1, reset_seconds=1),

@@ -1,4 +1,4 @@
-"""Plain requests to the backend's host; what can go wrong on the way, in words: names, ports, TLS, other protocols."""
+"""Plain requests to the backend's host, and explanations of what can go wrong: DNS, ports, TLS, other protocols."""
 
 import re
 import socket
@@ -25,7 +25,7 @@ _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
 
 
 class Reply(Struct, frozen=True):
-    """A response that was read whole."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,7 +38,7 @@ class Reply(Struct, frozen=True):
 
     @property
     def title(self) -> str:
-        """The page's title, if it has one."""
+        """The page's title, or ""."""
         found = _TITLE.search(self.body)
         return found[1].decode("utf-8", "replace").strip() if found else ""
 
@@ -53,7 +53,7 @@ class Reply(Struct, frozen=True):
 
     @property
     def json(self) -> Any:
-        """The body, or None if it is no JSON."""
+        """The decoded body; None if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -61,7 +61,7 @@ class Reply(Struct, frozen=True):
 
 
 class NoReply(Exception):
-    """No response came. `insecure`: the host was reached, and TLS failed."""
+    """No response came. `insecure`: the host was reached, but TLS failed."""
 
     def __init__(self, finding: Finding, *, insecure: bool = False) -> None:
         super().__init__(finding.said)
@@ -70,17 +70,19 @@ class NoReply(Exception):
 
 
 class Wire:
-    """Sends single requests; redirects are not followed, for the token is for this host. `close` it."""
+    """Sends single requests. Does not follow redirects, since the token is meant for this host only. Call `close` when
+    done.
+    """
 
     def __init__(self, headers: Mapping[str, str], *, connect_seconds: float, seconds: float) -> None:
-        """`headers` carry the token. `seconds` limits a whole record. Needs a running loop."""
+        """`headers` carry the token. `seconds` limits a request and its response. Needs a running event loop."""
         self._headers = headers
         self._connect, self._total = connect_seconds, seconds
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect_seconds)
         self._session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
     async def ask(self, method: str, url: URL, body: Any = None) -> Reply:
-        """One record. Raises NoReply."""
+        """Send one request. Raises NoReply."""
         data = None if body is None else msgspec.json.encode(body)
         headers = {**self._headers, **({"Content-Type": "application/json"} if data else {})}
         try:
@@ -104,33 +106,33 @@ class Wire:
         if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
             said, remedy = (
                 f"the host {url.host!r} cannot be found",
-                "check its spelling in BACKEND_URL, and the network",
+                "check its spelling in BACKEND_URL, and your network",
             )
         elif isinstance(error, aiohttp.ConnectionTimeoutError):
             said = f"no connection to {where} within {self._connect:g} s"
-            remedy = "check the address in BACKEND_URL, and firewalls between here and there"
+            remedy = "check the address in BACKEND_URL, and any firewall in between"
         elif isinstance(error, TimeoutError):
-            said = f"{where} takes the connection, and answers nothing within {self._total:g} s"
-            remedy = f"is it the right port, and has the server loaded its model? ({PORTS})"
+            said = f"{where} accepts the connection but sends no answer within {self._total:g} s"
+            remedy = f"check the port, and whether the server has loaded its model ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
-            said = f"nothing listens at {where}"
+            said = f"nothing is listening at {where}"
             remedy = f"start the server, or correct the port in BACKEND_URL ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionError):
-            said = f"{where} takes the connection, and breaks off its TLS handshake"
-            remedy = f"correct the port in BACKEND_URL, or begin it with http:// ({PORTS})"
+            said = f"{where} accepts the connection but breaks off the TLS handshake"
+            remedy = f"correct the port in BACKEND_URL, or start it with http:// ({PORTS})"
         elif isinstance(error, aiohttp.ClientConnectorError):
             said = f"no connection to {where}: {error.os_error.strerror or 'it cannot be reached'}"
-            remedy = "check the address in BACKEND_URL, and the network"
+            remedy = "check the address in BACKEND_URL, and your network"
         elif url.scheme == "http" and await speaks_tls(url):
-            said, remedy = f"{where} speaks TLS, not plain HTTP", "begin BACKEND_URL with https://"
+            said, remedy = f"{where} speaks TLS, not plain HTTP", "start BACKEND_URL with https://"
         else:
-            said = f"what listens at {where} does not speak HTTP"
-            remedy = f"correct the port in BACKEND_URL: it is another service's ({PORTS})"
+            said = f"the service at {where} does not speak HTTP"
+            remedy = f"correct the port in BACKEND_URL: another service uses it ({PORTS})"
         if (
             isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             and url.scheme in getproxies()
         ):
-            remedy += f"; {url.scheme.upper()}_PROXY is set here, and the gateway does not use proxies"
+            remedy += f"; {url.scheme.upper()}_PROXY is set, but the gateway does not use proxies"
         return NoReply(Finding("bad", said, remedy))
 
 
@@ -140,17 +142,17 @@ def _insecure(error: BaseException) -> Finding:
 
 
 async def tls_finding(url: URL) -> Finding:
-    """What is to say of a connection that stands."""
+    """The finding for a connection that works."""
     if url.scheme == "http":
         if url.host in _LOCAL:
-            return Finding("good", "not used, and not needed: the backend is on this machine")
-        said = "plain HTTP: the key and all prompts can be read on the way"
-        return Finding("partly", said, "use https:// in BACKEND_URL, unless the network between is yours alone")
+            return Finding("good", "not used and not needed: the backend is on this machine")
+        said = "plain HTTP: others on the network can read the key and all prompts"
+        return Finding("partly", said, "use https:// in BACKEND_URL, unless you alone use the network in between")
     version, ends = await shake_hands(url, ssl.create_default_context()) or ("TLS", None)
     if ends is None:
         return Finding("good", version, "", {"version": version})
     days = int((ends - time.time()) // _DAY_SECONDS)
     facts = {"version": version, "certificate_days": days}
     if days < _SOON_DAYS:
-        return Finding("partly", f"{version}; the certificate expires in {days} days", "have it renewed", facts)
+        return Finding("partly", f"{version}; the certificate expires in {days} days", "renew it at the backend", facts)
     return Finding("good", f"{version}; the certificate is valid for {days} days", "", facts)

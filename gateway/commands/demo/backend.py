@@ -1,8 +1,8 @@
 """The embedded backend: an OpenAI-compatible chat-completions server inside this process.
 
-It speaks as real servers do (the order of chunks is OpenAI's, `reasoning_content`, `stop_reason` and the
-error bodies are vLLM's), needs no key and accepts any. What it says is decided in `gateway.commands.demo.script`;
-this module only puts it on the wire, at a human pace, and fails in the ways that a prompt asks for.
+It speaks as real servers do: the order of chunks is OpenAI's; `reasoning_content`, `stop_reason` and the error bodies
+are vLLM's. It needs no key and accepts any. `gateway.commands.demo.script` decides what it says; this module sends it,
+at a human pace, and fails in the ways that a prompt asks for.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 MODELS: Final = ("demo", "zai-org/GLM-4.5-Air")
 
 SLEEP: Final[web.AppKey[Callable[[float], Awaitable[None]]]] = web.AppKey("sleep")
-"""How the backend waits between tokens (`asyncio.sleep`); a test may put its own in."""
+"""The function that waits between tokens (`asyncio.sleep`); tests may replace it."""
 
 _INTERVAL: Final = web.AppKey("interval", float)
 _MAX_BODY: Final = 64 * 1024**2
-# How soon a client's leaving is noticed while nothing is written, in seconds.
+# Seconds between checks for a client that has disconnected while nothing is written.
 _LOOK_EVERY: Final = 0.05
 
 _CREATED: Final = 1_750_000_000
@@ -48,7 +48,7 @@ _ERROR_TYPES: Final = {
 
 
 class _RequestError(Exception):
-    """A request that gets an error of OpenAI's shape; `param` names the field that is at fault."""
+    """A request that gets an error in OpenAI's format; `param` names the field at fault."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ class _RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Completion:
-    """One answer with what its chunks and its JSON share."""
+    """One answer, with the fields that its chunks and its JSON body share."""
 
     id: str
     created: int
@@ -135,12 +135,12 @@ async def _complete(request: web.Request) -> web.StreamResponse:
     except _RequestError as error:
         return _error(error)
     except ConnectionError:
-        # The client has left: there is nobody to answer, and it is nothing to log.
+        # The client has disconnected: nobody is left to answer, and there is nothing worth logging.
         return web.Response()
 
 
 def _checked(raw: bytes) -> dict[str, Any]:
-    """The request in `raw`, checked; raises `_RequestError`."""
+    """Decode and check the request. Raises _RequestError."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -163,7 +163,7 @@ def _checked(raw: bytes) -> dict[str, Any]:
 
 
 def _completion(body: dict[str, Any]) -> _Completion:
-    """The answer to `body`; raises `_RequestError` if the prompt asks for a status."""
+    """The answer to `body`. Raises _RequestError if the prompt asks for an error status."""
     options = body.get("stream_options")
     said = answer(body)
     if said.fault and said.fault.kind == "status":
@@ -207,7 +207,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _deltas(said: Answer) -> Iterator[dict[str, Any]]:
-    """The answer's deltas after the role: text, then tool calls; the thinking is not among them."""
+    """The answer's deltas after the role and the thinking: text, then tool calls."""
     for piece in tokens(said.text):
         yield {"content": piece}
     for index, call in enumerate(said.tool_calls):
@@ -229,7 +229,7 @@ async def _stream(request: web.Request, completion: _Completion) -> web.StreamRe
         await _send(request, response, completion.chunk({"reasoning_content": piece}))
     deltas = list(_deltas(said))
     if fault:
-        # In the middle: the client has seen a part of the answer, and misses a part.
+        # Fail in the middle: the client has seen one half of the answer and misses the other.
         deltas = deltas[: (len(deltas) + 1) // 2]
     for delta in deltas:
         await _send(request, response, completion.chunk(delta))
@@ -267,7 +267,7 @@ async def _send(request: web.Request, response: web.StreamResponse, chunk: dict[
 
 
 async def _wait(request: web.Request, seconds: float) -> None:
-    """Sleep in short pieces, so that a client that leaves ends the answer at once (ConnectionError)."""
+    """Sleep in short steps, to end the answer as soon as the client disconnects. Raises ConnectionResetError."""
     sleep = request.app[SLEEP]
     while seconds > _LOOK_EVERY:
         await sleep(_LOOK_EVERY)
@@ -283,7 +283,7 @@ async def _silence(request: web.Request) -> Never:
 
 
 def _hang_up(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Close the connection under the response, so that its last chunk never goes out."""
+    """Close the connection before the response's last chunk is sent."""
     if request.transport is not None:
         request.transport.close()
     return response
@@ -294,7 +294,7 @@ def _event(data: dict[str, Any]) -> bytes:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    # A lone surrogate in the prompt would break the encoding of the text that echoes it.
+    # "replace": the answer echoes the prompt, which may contain lone surrogates that UTF-8 cannot encode.
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 

@@ -1,7 +1,7 @@
-"""`claude-gateway demo`: one conversation through the gateway, seen in the terminal as it streams.
+"""`claude-gateway demo`: one conversation through the gateway, shown in the terminal as it streams.
 
-The client's side is aiohttp-sse-client: a parser of event streams that this project did not write. It reconnects when
-a stream ends, so it is left at `message_stop`.
+The client side is aiohttp-sse-client, an independent parser of event streams. It reconnects when a stream ends, so this
+module stops reading at `message_stop`.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _STYLES: Final = {"thinking": "dim italic", "text": "default", "tool_use": "cyan
 async def demo(settings: Settings, *, once: bool) -> int:
     """Serve the embedded backend and the gateway, hold the conversation, then stay up unless `once`."""
     console = Console(highlight=False)
-    # the conversation has the terminal for itself; later, requests show
+    # no log lines of requests during the conversation, only after it
     quiet = "warning" if settings.log_level == "info" else settings.log_level
     configure_logging(quiet, settings.log_format, cache=False)
     async with _backend() as backend_url:
@@ -64,7 +64,7 @@ async def _backend() -> AsyncIterator[str]:
 
 @dataclass(slots=True)
 class _Conversation:
-    """A user's turn, the model's tool call, the tool's result, the model's answer."""
+    """A user turn, the model's tool call, the tool's result, the model's answer."""
 
     console: Console
     url: str
@@ -109,7 +109,7 @@ class _Conversation:
         self.messages.append({"role": "assistant", "content": blocks})
 
     def _show(self, name: str, event: dict[str, Any], blocks: list[dict[str, Any]]) -> None:
-        """Print an event as it comes, and put its block together for the next turn."""
+        """Print an event, and assemble its block for the next turn."""
         if name == "content_block_start":
             block = event["content_block"]
             blocks.append(block)
@@ -142,7 +142,7 @@ class _Conversation:
 
 
 def _print_client_settings(console: Console, url: str) -> None:
-    # side tasks and sub-agents ask for other models than the conversation
+    # side tasks and sub-agents request other models than the main conversation
     names = [f"ANTHROPIC_DEFAULT_{family}_MODEL" for family in ("OPUS", "SONNET", "HAIKU", "FABLE")]
     client = {
         "model": MODELS[0],
@@ -154,6 +154,6 @@ def _print_client_settings(console: Console, url: str) -> None:
             "API_TIMEOUT_MS": "6000000",
         },
     }
-    console.print("[bold]Claude Code[/] works with it through ~/.claude/settings.json:\n")
+    console.print("To use it with [bold]Claude Code[/], put this into ~/.claude/settings.json:\n")
     console.print(json.dumps(client, indent=2))
-    console.print("\nThe gateway stays up; Ctrl-C ends it.")
+    console.print("\nThe gateway keeps running; press Ctrl-C to stop it.")

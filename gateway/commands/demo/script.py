@@ -1,11 +1,11 @@
-"""What the embedded backend answers: a pure function of the request, no I/O and no clock.
+"""What the embedded backend answers: a pure function of the request, without I/O or a clock.
 
-`answer(request)` takes the body of a chat-completions request and gives an `Answer`: the whole of it,
-already cut by `stop` and by the token limit. The same request always gets the same answer.
+`answer(request)` takes the body of a chat-completions request and returns the complete `Answer`, already cut by `stop`
+and by the token limit. The same request always gets the same answer.
 
-What decides, in this order: `[[say]]text[[/say]]` in the last prompt; tool results that wait for an
-answer; a tool that the prompt names or `tool_choice` demands; a JSON `response_format`; else some prose.
-A fault that the prompt asks for (`[[status 429]]`, `[[cut]]`, `[[error]]`, `[[silent]]`) rides along.
+The first of these that applies decides: `[[say]]text[[/say]]` in the last prompt; a tool that the prompt names or
+`tool_choice` demands; a JSON `response_format`; tool results that wait for an answer; otherwise some prose. In
+addition, the prompt may ask for a fault: `[[status 429]]`, `[[cut]]`, `[[error]]` or `[[silent]]`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FaultKind = Literal["status", "cut", "error", "silent"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a tool; `arguments` is a JSON object as text (cut short when the limit hits it)."""
+    """One tool call; `arguments` is a JSON object as text, incomplete if the token limit cut it."""
 
     name: str
     arguments: str
@@ -35,7 +35,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A failure that the prompt asked for; `status` is the HTTP status of kind "status", else 0."""
+    """A failure that the prompt asked for; `status` is the HTTP status for kind "status", otherwise 0."""
 
     kind: FaultKind
     status: int = 0
@@ -43,7 +43,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `stop_reason` is the stop string that ended it, as in vLLM's choices."""
+    """A complete answer; `stop_reason` is the stop string that ended it, as in vLLM's choices."""
 
     thinking: str = ""
     text: str = ""
@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Turn:
-    """Where a conversation stands; `called` and `results` belong to the last assistant message."""
+    """The state at the end of a conversation. `called` and `results` belong to the last assistant message."""
 
     prompt: str = ""
     follow_up: str = ""
@@ -70,7 +70,7 @@ _REMINDER_END: Final = "</system-reminder>"
 _FAULT: Final = re.compile(r"\[\[(?:status\s+([45]\d\d)|(cut|error|silent))\]\]", re.IGNORECASE)
 _BARE: Final = re.compile(r"\b(?:exactly|only|nothing else|verbatim)\b", re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"[ ]*(\d{1,9})(?:\t|→)(.*)", re.DOTALL)
-# What may stand between a tool's name and the words that are meant for the tool.
+# What may come between a tool's name and the words meant for the tool.
 _FILLER: Final = re.compile(r"(?:[\s:,;.!?]|(?:tool|function|to|for|with|on|about|and)\b)*", re.IGNORECASE)
 _REST_ENDS: Final = re.compile(r"(?<=[.!?])\s|\n|,?\s+(?:and\s+)?then\b", re.IGNORECASE)
 
@@ -89,17 +89,17 @@ _CLOSINGS: Final = (
 
 
 def tokens(text: str) -> list[str]:
-    """Word-like pieces of `text`; joined, they give it back exactly."""
+    """Word-like pieces of `text`; joining them gives `text` again."""
     return _TOKEN.findall(text)
 
 
 def count_tokens(text: str) -> int:
-    """How many pieces `tokens` makes of `text`, without making them all at once."""
+    """The number of pieces that `tokens` would return, without building the list."""
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
 def prompt_tokens(request: dict[str, Any]) -> int:
-    """Token count of all text that the request sends: messages, their tool calls, and the tools."""
+    """The token count of all text in the request: messages, their tool calls, and the tools."""
     messages = list(_dicts(request.get("messages")))
     sent = [text_of(message.get("content")) for message in messages]
     calls = [call for message in messages for call in _dicts(message.get("tool_calls"))]
@@ -108,14 +108,14 @@ def prompt_tokens(request: dict[str, Any]) -> int:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's `content`: a string, or a list of parts of which only text counts."""
+    """The text of a message's `content`: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     return "\n\n".join(str(part["text"]) for part in _dicts(content) if "text" in part)
 
 
 def without_reminders(text: str) -> str:
-    """`text` without its `<system-reminder>` blocks; one that is never closed stays."""
+    """`text` without its `<system-reminder>` blocks; an unclosed one stays."""
     kept, at = [], 0
     while (start := text.find(_REMINDER, at)) >= 0 and (end := text.find(_REMINDER_END, start)) >= 0:
         kept.append(text[at:start])
@@ -149,7 +149,7 @@ def _draft(request: dict[str, Any], turn: _Turn) -> Answer:
 
 
 def _said(prompt: str) -> tuple[str | None, str]:
-    """The text that the prompt wants to hear, if any, and the prompt without it."""
+    """The text that the prompt asks for with `[[say]]`, or None, and the prompt without it."""
     before, _, opened = prompt.partition("[[say]]")
     said, closed, after = opened.partition("[[/say]]")
     return (said, f"{before} {after}") if closed else (None, prompt)
@@ -169,10 +169,10 @@ def _fault(found: re.Match[str]) -> Fault:
 
 
 def _read_turn(messages: list[Any]) -> _Turn:
-    """Follow the messages to their end; system text and reminders are never a prompt.
+    """Read the messages in order. System text and reminders are never the prompt.
 
-    A user message straight after tool results is a note to them (clients and gateways put reminders and
-    the images of a result there), so the prompt stays the one that made the model call the tool.
+    A user message directly after tool results belongs to them: clients and gateways put reminders and the images of a
+    result there. The prompt therefore stays the one that made the model call the tool.
     """
     turn = _Turn()
     for message in _dicts(messages):
@@ -199,10 +199,10 @@ def _from_results(turn: _Turn) -> str:
 
 
 def clean_result(result: str) -> str:
-    """A tool's result without reminders, surrounding blanks and the line numbers of a file listing.
+    """A tool's result without reminders, surrounding whitespace, and the line numbers of a file listing.
 
-    Numbers go only when every line has one and they count up by one (`1\\tline`, `     1→line`): a
-    table whose first column is a number stays whole.
+    Line numbers are removed only if every line has one and they count up by one (`1\\tline`, `     1→line`). A table
+    whose first column is a number stays unchanged.
     """
     text = without_reminders(result).strip("\r\n")
     matches = [_NUMBERED.fullmatch(line) for line in text.split("\n")]
@@ -219,7 +219,7 @@ def _call(request: dict[str, Any], turn: _Turn) -> ToolCall | None:
     if not tools or choice == "none":
         return None
     if turn.results:
-        # Only an explicit wish for another tool counts here: a call must never lead to the same call.
+        # Only an explicit request for a different tool counts here: a call must never lead to the same call again.
         name = _mentioned(tools, turn.follow_up, explicit=True)
         return _filled(name, tools, turn.follow_up) if name and name not in turn.called else None
     name = (_function(choice) if isinstance(choice, dict) else None) or _mentioned(tools, turn.prompt)
@@ -229,19 +229,19 @@ def _call(request: dict[str, Any], turn: _Turn) -> ToolCall | None:
 
 
 def _function(holder: Any) -> str | None:
-    """`holder["function"]["name"]`, the form of tools, tool calls and named tool choices alike."""
+    """`holder["function"]["name"]`, or None. Tools, tool calls and named tool choices all have this form."""
     function = holder.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) and name else None
 
 
 def _word(name: str, flags: int = 0) -> re.Pattern[str]:
-    """`name` as a word of its own, not as part of a path, a URL or a hyphenated word."""
+    """A pattern for `name` as a separate word, not as part of a path, a URL or a hyphenated word."""
     return re.compile(rf"(?<![\w/.\\-]){re.escape(name)}(?![\w/\\-]|\.\w)", flags)
 
 
 def _mentioned(tools: dict[str, Any], text: str, *, explicit: bool = False) -> str | None:
-    """The tool that `text` names first; a name in its exact case goes before any other spelling."""
+    """The tool that `text` names first. A name in its exact case takes precedence over other spellings."""
     for flags in (0, re.IGNORECASE):
         found = [(match.start(), name) for name in tools if (match := _word(name, flags).search(text))]
         for _, name in sorted(found):
@@ -257,7 +257,7 @@ def _named_as_tool(name: str, text: str) -> bool:
 
 
 def _is_mere_word(name: str, function: dict[str, Any], text: str) -> bool:
-    """Whether `name` is an English word too ("write") and `text` gives the tool nothing to act on."""
+    """Whether `name` is also an English word ("write") and `text` gives the tool nothing to act on."""
     return name.isalpha() and name[1:].islower() and needs_target(function.get("parameters"), text)
 
 
@@ -306,7 +306,7 @@ def _limited(draft: Answer, request: dict[str, Any]) -> Answer:
 
 
 def _stopped(draft: Answer, stop: Any) -> Answer:
-    """End the text before the stop string that comes first in it, as vLLM does."""
+    """End the text before the first stop string in it, as vLLM does."""
     strings = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
     hits = [
         (place, string)
@@ -320,7 +320,7 @@ def _stopped(draft: Answer, stop: Any) -> Answer:
 
 
 def _cut(draft: Answer, budget: int) -> Answer:
-    """Keep the first `budget` tokens of thinking, text and arguments; "length" if any were lost."""
+    """Keep the first `budget` tokens of thinking, text and arguments. The finish reason is "length" if any are lost."""
     taken = []
     for text in (draft.thinking, draft.text, *(call.arguments for call in draft.tool_calls)):
         pieces = tokens(text)

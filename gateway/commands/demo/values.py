@@ -1,8 +1,8 @@
-"""Values for a JSON schema, taken from the words of a prompt.
+"""Values for a JSON schema, taken from a prompt.
 
-`fill(schema, Hints.of(prompt, rest))` gives the smallest value that satisfies the schema's required
-parts, with what the prompt holds put where it fits: a path into `file_path`, a URL into `url`, quoted
-strings in their order into the other strings, numbers into numbers. No I/O; same input, same output.
+`fill(schema, Hints.of(prompt, rest))` gives the smallest value that satisfies the schema's required parts. Words from
+the prompt go where they fit: a path into `file_path`, a URL into `url`, quoted strings in order into the other strings,
+numbers into numbers. Pure: no I/O, and the same input always gives the same output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRAILING: Final = ".,;:!?)]}>'\"`"
 _URL: Final = re.compile(r"https?://[^\s\"'`<>]+")
 _QUOTED: Final = re.compile(r"\"([^\"\n]+)\"|`([^`\n]+)`|“([^”\n]+)”|(?<!\w)'([^'\n]+)'(?!\w)")
 _NUMBER: Final = re.compile(r"(?<![\w./-])-?\d{1,15}(?:\.\d{1,15})?(?![\w/])")
-# Absolute before relative: "and/or" is a relative path by its looks, so it must come last.
+# In order of certainty: "and/or" looks like a relative path, so that form comes last.
 _PATHS: Final = (
     re.compile(r"(?<![\w/:.~-])(?:~|\.{1,2})?/[^\s\"'`<>]+|\b[A-Za-z]:\\[^\s\"'`<>]+"),
     re.compile(r"(?<![\w/.-])(?!e\.g\b|i\.e\b)(?:[\w.-]+/)*[\w-]+\.[A-Za-z]\w{0,9}\b(?!/)"),
@@ -41,7 +41,7 @@ _SAFE_COMMAND: Final = "echo 'Hello from the embedded demo backend'"
 
 @dataclass(slots=True)
 class Hints:
-    """What a prompt offers to fill values with; quotes and numbers are used up in their order."""
+    """Material from a prompt to fill values with. Quotes and numbers are consumed in order."""
 
     prompt: str
     rest: str
@@ -52,7 +52,7 @@ class Hints:
 
     @classmethod
     def of(cls, prompt: str, rest: str = "") -> Hints:
-        """Read `prompt`; `rest` is the part of it that a plain string gets when no quote is left."""
+        """Read `prompt`; `rest` is the part of it that a plain string gets when no quotes are left."""
         urls = [url.rstrip(_TRAILING) for url in _URL.findall(prompt)]
         plain = _URL.sub(" ", prompt)
         paths = find_paths(plain)
@@ -61,15 +61,15 @@ class Hints:
         return cls(prompt, rest or prompt, urls, paths, quotes, numbers)
 
     def path(self) -> str:
-        """The next path; the last one serves as often as it is asked for."""
+        """The next path; the last one is used again and again."""
         return self.paths.pop(0) if len(self.paths) > 1 else next(iter(self.paths), "README.md")
 
     def url(self) -> str:
-        """The next URL; the last one serves as often as it is asked for."""
+        """The next URL; the last one is used again and again."""
         return self.urls.pop(0) if len(self.urls) > 1 else next(iter(self.urls), "https://example.com/")
 
     def words(self) -> str:
-        """The next quoted string, else the rest of the prompt."""
+        """The next quoted string, or the rest of the prompt if none is left."""
         return self.quotes.pop(0) if self.quotes else self.rest
 
     def title(self) -> str:
@@ -77,12 +77,12 @@ class Hints:
         return title(self.prompt)
 
     def place(self) -> str:
-        """A name that follows "in" or "for", unless the prompt quotes one."""
+        """A capitalised name after "in", "for", "at" or "of", unless the prompt quotes a string."""
         found = _PLACE.search(self.prompt)
         return found[1] if found and not self.quotes else self.words()
 
     def command(self) -> str:
-        """A command that the prompt spells out; prose is never run, since a client may run this unasked."""
+        """A command that the prompt spells out, or a harmless one. Never prose: a client may run this unprompted."""
         if found := _BACKTICKED.search(self.prompt):
             return found[1]
         if found := _COMMAND.search(self.prompt):
@@ -90,7 +90,7 @@ class Hints:
         return self.quotes.pop(0) if self.quotes else _SAFE_COMMAND
 
 
-# The first rule whose pattern is in the property's name (in snake_case) decides where a string comes from.
+# The first rule whose pattern matches the property's name (in snake_case) decides where a string comes from.
 _STRINGS: Final[tuple[tuple[re.Pattern[str], Callable[[Hints], str]], ...]] = (
     (re.compile(r"ur[li]s?$|^ur[li]|link"), Hints.url),
     (re.compile(r"path|(?<!pro)file|folder|directory"), Hints.path),
@@ -101,12 +101,12 @@ _STRINGS: Final[tuple[tuple[re.Pattern[str], Callable[[Hints], str]], ...]] = (
 
 
 def quoted(text: str) -> list[str]:
-    """The strings in quotes or backticks, in their order; an apostrophe inside a word is no quote."""
+    """The strings in quotes or backticks, in order; an apostrophe inside a word is not a quote."""
     return [next(part for part in match if part) for match in _QUOTED.findall(text)]
 
 
 def find_paths(text: str) -> list[str]:
-    """What looks like a file's path in `text`, the surest form first."""
+    """What looks like a file path in `text`: all matches of the most certain form, with quoted paths first."""
     absolute, with_suffix, _ = _PATHS
     in_quotes = [quote for quote in quoted(text) if absolute.match(quote) or with_suffix.fullmatch(quote)]
     for form in _PATHS:
@@ -116,14 +116,14 @@ def find_paths(text: str) -> list[str]:
 
 
 def title(text: str, words: int = 6) -> str:
-    """The first few words of `text`, markup left out, as a heading."""
+    """The first few words of `text` without markup, as a heading."""
     plain = re.sub(r"<[^<>]*>|https?://\S+", " ", text)
     heading = " ".join(re.findall(r"\w[\w'\u2019-]*", plain)[:words])
     return heading[:1].upper() + heading[1:] or "Untitled"
 
 
 def needs_target(schema: Any, prompt: str) -> bool:
-    """Whether `schema` requires a path or a URL that `prompt` does not hold."""
+    """Whether `schema` requires a path or a URL that `prompt` does not contain."""
     required = schema.get("required") if isinstance(schema, dict) else None
     rules = [_string_rule(name) for name in required or () if isinstance(name, str)]
     hints = Hints.of(prompt)
@@ -131,7 +131,7 @@ def needs_target(schema: Any, prompt: str) -> bool:
 
 
 def fill(schema: Any, hints: Hints) -> Any:
-    """The smallest value for `schema` (a JSON schema, any draft), from `hints` where they fit."""
+    """The smallest value for `schema` (a JSON schema, any draft), filled from `hints` where they fit."""
     return _value(schema, hints, "", schema, 0)
 
 
@@ -163,7 +163,7 @@ def _object(schema: dict[str, Any], hints: Hints, root: Any, depth: int) -> dict
 
 
 def _resolve(schema: Any, root: Any) -> dict[str, Any]:
-    """`schema` with local `$ref`s followed and the first alternative that is not null taken."""
+    """Follow local `$ref`s in `schema`, and take the first alternative that is not null."""
     for _ in range(_DEPTH):
         if not isinstance(schema, dict):
             return {}

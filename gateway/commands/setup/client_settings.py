@@ -1,6 +1,6 @@
-"""Which of Claude Code's settings point it at a gateway, and what becomes of a settings file.
+"""The Claude Code settings that point it at a gateway, and the edits to a settings file.
 
-Source of the keys: measurements with the client's versions 1.0.128 to 2.1.330. Pure: text in, text out.
+The keys and their effects were measured with Claude Code 1.0.128 to 2.1.330. Pure: text in, text out.
 """
 
 import json
@@ -11,13 +11,14 @@ from typing import Final
 from gateway.commands.setup import json_text
 from gateway.commands.setup.json_text import Path
 
-# the client's own limit for an answer; it is told another only where the model takes less
+# the client's default output limit, which the settings override only where the model allows less
 _CLIENT_OUTPUT: Final = 32_000
-# the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+# the client raises a smaller compaction window to this value and warns at each start; the model's own window still
+# applies
 _LEAST_COMPACT_WINDOW: Final = 100_000
-# the client keeps room for an answer free: at most this part of the window
+# the client reserves room for the answer: at most 1/4 of the window
 _OUTPUT_PART: Final = 4
-# longer than any answer takes: the gateway has limits of its own, for silence
+# longer than any answer takes: the gateway itself limits silences
 _TIMEOUT_MS: Final = "6000000"
 _SECRETS: Final = frozenset({"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "apiKeyHelper"})
 
@@ -30,7 +31,7 @@ ONBOARDING: Final = ("hasCompletedOnboarding",)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the client is to use. `context` and `output` are tokens; None where nobody tells."""
+    """What the client shall use. `context` and `output` are in tokens; None means unknown."""
 
     url: str
     token: str
@@ -62,25 +63,25 @@ def _nothing(_: Choice) -> None:
     return None
 
 
-# in the order in which they are written; what has no value is removed
+# in the order in which they are written; a variable without a value is removed
 _ENV: Final[dict[str, Callable[[Choice], str | None]]] = {
     "ANTHROPIC_BASE_URL": lambda choice: choice.url,
     "ANTHROPIC_AUTH_TOKEN": lambda choice: choice.token,
-    # every family of models, and sub-agents: without these they ask for Anthropic's models
+    # every model family, and sub-agents: without these, the client requests Anthropic's models
     "ANTHROPIC_DEFAULT_OPUS_MODEL": _model,
     "ANTHROPIC_DEFAULT_SONNET_MODEL": _model,
     "ANTHROPIC_DEFAULT_HAIKU_MODEL": _model,
     "ANTHROPIC_DEFAULT_FABLE_MODEL": _model,
     "CLAUDE_CODE_SUBAGENT_MODEL": _model,
-    # the window of a model that the client does not know: by default it assumes 200,000 or 1,000,000
+    # the window of a model that the client does not know: the default is 200,000 or 1,000,000, by version
     "CLAUDE_CODE_MAX_CONTEXT_TOKENS": _context,
-    # without it, clients before 2.1.330 never compact for such a model
+    # without it, clients before 2.1.330 never compact with such a model
     "CLAUDE_CODE_AUTO_COMPACT_WINDOW": _compact_window,
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS": _output,
     "API_TIMEOUT_MS": lambda _: _TIMEOUT_MS,
-    # a line in the prompt that changes with every request, and spoils the backend's prefix cache
+    # turns off a line in the prompt that changes with every request and defeats the backend's prefix cache
     "CLAUDE_CODE_ATTRIBUTION_HEADER": lambda _: "0",
-    # these would win over the token, the model or the URL
+    # these would override the token, the model or the URL
     "ANTHROPIC_API_KEY": _nothing,
     "ANTHROPIC_MODEL": _nothing,
     "ANTHROPIC_SMALL_FAST_MODEL": _nothing,
@@ -93,26 +94,30 @@ OWNED: Final[tuple[Path, ...]] = (MODEL, ALWAYS_THINKING, *(("env", name) for na
 
 
 def edit(text: str, choice: Choice) -> tuple[str, list[str]]:
-    """The settings with the choice in them, and what changed, a line each, without secrets. Raises InvalidJson."""
+    """Apply the choice to the settings. Returns the new text and one line for each change, without secrets. Raises
+    InvalidJson.
+    """
     wanted: dict[Path, str | None] = {MODEL: choice.model}
     wanted |= {("env", name): value(choice) for name, value in _ENV.items()}
     wanted[_HELPER] = None
     texts = {path: None if value is None else json.dumps(value, ensure_ascii=False) for path, value in wanted.items()}
-    # a choice of the user's stays; a model that cannot think is not asked to
+    # keep the user's own choice; do not turn thinking on for a model that cannot think
     if json_text.get(_full(text), ALWAYS_THINKING) is None and choice.thinks is not False:
         texts = {MODEL: texts.pop(MODEL), ALWAYS_THINKING: "true", **texts}
     return _apply(text, texts)
 
 
 def onboard(text: str) -> tuple[str, list[str]]:
-    """The client's own file, marked as greeted: it opens without questions of a first start. Raises InvalidJson."""
+    """Mark onboarding as completed in the client's state file, to skip the questions of the first start. Returns the
+    new text and the changes. Raises InvalidJson.
+    """
     return _apply(text, {ONBOARDING: "true"})
 
 
 def restore(text: str, backup: str, owned: tuple[Path, ...]) -> tuple[str, list[str]]:
-    """The text with what `backup` had at the paths owned, and what changed. Raises InvalidJson.
+    """Put back what `backup` had at the paths in `owned`. Returns the new text and the changes. Raises InvalidJson.
 
-    It is the backup itself, to the byte, where nothing else has changed since; "" where there was no file.
+    If nothing else has changed since the backup, the new text is the backup, byte for byte; "" if there was no file.
     """
     before = _full(backup)
     edited, changes = _apply(text, {path: json_text.get(before, path) for path in owned})

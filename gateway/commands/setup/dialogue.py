@@ -1,4 +1,4 @@
-"""`claude-gateway setup` from its flags to the files: asks for what is missing, shows what changes, writes."""
+"""`claude-gateway setup` from its flags to the files: asks for what is missing, shows the changes, writes them."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from gateway.commands.setup.model_list import NoModels, Offer, fetch, is_local, 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The command's flags, and whether there is a terminal to ask on."""
+    """The command's flags, and whether standard input is a terminal."""
 
     url: str | None = None
     model: str | None = None
@@ -33,7 +33,7 @@ class Flags:
 
 
 def setup(flags: Flags, environment: Mapping[str, str]) -> int:
-    """Set the client up, or undo it. Prints what it does; returns the exit code: 1 for what cannot be done."""
+    """Set the client up, or undo the set-up. Prints what it does. Returns the exit code: 0, or 1 on failure."""
     try:
         settings = _read(files.settings_path(environment))
         state = _read(files.state_path(environment))
@@ -47,7 +47,7 @@ def setup(flags: Flags, environment: Mapping[str, str]) -> int:
 
 
 def _read(path: Path) -> ClientFile:
-    """The file, known to be an object of JSON. Raises FileFault."""
+    """Read a file and check that it and its backup are JSON objects. Raises FileFault."""
     file = files.read(path)
     for place, text in ((file.path, file.text), (file.backup_path, file.backup or "")):
         try:
@@ -55,13 +55,13 @@ def _read(path: Path) -> ClientFile:
                 json_text.parse(text)
         except json_text.InvalidJson as error:
             raise FileFault(
-                f"{place}: no valid JSON: {error}: correct it, or move it away; nothing was changed"
+                f"{place}: not valid JSON: {error}: correct it, or move it away; nothing was changed"
             ) from None
     return file
 
 
 def _choose(flags: Flags, settings: ClientFile, environment: Mapping[str, str]) -> tuple[Choice, list[str]]:
-    """What the client is to use, and what the user should know of it. Raises BadInput, NoModels."""
+    """What the client shall use, and notes for the user. Raises BadInput, NoModels."""
     if not (flags.yes or flags.dry_run or flags.terminal):
         raise BadInput("no terminal to ask on: give --yes, with --model and --token-file")
     current = _string(settings, BASE_URL)
@@ -70,7 +70,7 @@ def _choose(flags: Flags, settings: ClientFile, environment: Mapping[str, str]) 
     offer = _offer(flags, fetch(url, token), _string(settings, MODEL))
     notes = warnings(offer)
     if url.startswith("http:") and not is_local(url):
-        notes.append(f"{url} is not encrypted: your token and prompts can be read on the way.")
+        notes.append(f"{url} is not encrypted: others on the network can read your token and prompts.")
     if environment.get("ANTHROPIC_API_KEY"):
         notes.append("ANTHROPIC_API_KEY is set in this shell: unset it, or Claude Code sends it to the gateway too.")
     if settings.path.is_symlink():
@@ -88,7 +88,7 @@ def _url(flags: Flags, current: str | None) -> str:
 
 def _token(flags: Flags, settings: ClientFile, environment: Mapping[str, str], *, same: bool) -> str:
     token = given_token(flags.token_file, environment)
-    # a token goes to no other address than the one it was given for
+    # send a stored token only to the address that it was stored for
     if token is None and same and (kept := _string(settings, TOKEN)):
         token = checked_token(kept)
     if token is None and flags.asks:
@@ -96,7 +96,7 @@ def _token(flags: Flags, settings: ClientFile, environment: Mapping[str, str], *
 
         token = ask_token()
     if token is None:
-        raise BadInput("no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN (`none`, where none is needed)")
+        raise BadInput("no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN (`none` if none is needed)")
     return token
 
 
@@ -112,7 +112,7 @@ def _offer(flags: Flags, offers: list[Offer], current: str | None) -> Offer:
     if len(offers) == 1:
         return offers[0]
     names = ", ".join(offer.id for offer in offers[:10])
-    raise BadInput(f"which model? Give --model NAME; there are: {names}{' and more' * (len(offers) > 10)}")
+    raise BadInput(f"which model? Give --model NAME; available: {names}{' and more' * (len(offers) > 10)}")
 
 
 def _install(flags: Flags, settings: ClientFile, state: ClientFile, choice: Choice, notes: list[str]) -> int:
@@ -141,7 +141,7 @@ def _install(flags: Flags, settings: ClientFile, state: ClientFile, choice: Choi
 
 
 def _unsaved(file: ClientFile, *, is_settings: bool) -> bool:
-    """Whether the file is to be backed up. A backup of settings that name a gateway now is of settings before it."""
+    """Whether to back the file up: it has no backup, or its settings name no gateway, so the backup is out of date."""
     return file.backup is None or (is_settings and json_text.get(_object(file.text), BASE_URL) is None)
 
 

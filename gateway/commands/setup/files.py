@@ -1,8 +1,8 @@
 """Claude Code's two files: where they are, how they are read and replaced, and their backups.
 
 A file is replaced as a whole (a temporary file beside it, then a rename) and is readable by its owner only, since it
-holds a token. A symbolic link stays one: the file that it names is replaced. The backup stands beside the link and is
-what the file was before the gateway came; an empty one says that there was no file.
+contains a token. A symbolic link stays a link: its target is replaced. The backup is beside the link and has the file's
+contents from before the set-up; an empty backup means that there was no file.
 """
 
 import os
@@ -17,12 +17,12 @@ _PRIVATE: Final = 0o600
 
 
 class FileFault(Exception):
-    """A file that cannot be used; the message says which and what to do."""
+    """A file cannot be used. The message says which, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientFile:
-    """One of the client's files. `text` is "" and `mode` None where there is none yet."""
+    """One of the client's files. If it does not exist, `text` is "" and `mode` is None."""
 
     path: Path
     text: str
@@ -31,39 +31,41 @@ class ClientFile:
 
     @property
     def backup_path(self) -> Path:
-        """Where the backup is or will be."""
+        """The path of the backup, whether or not it exists."""
         return self.path.with_name(self.path.name + _BACKUP)
 
     @property
     def target(self) -> Path:
-        """The file itself, where `path` is a symbolic link."""
+        """The path with symbolic links resolved."""
         return Path(os.path.realpath(self.path))
 
 
 def settings_path(environment: Mapping[str, str]) -> Path:
-    """The user's settings of Claude Code."""
+    """The path of the user's Claude Code settings."""
     return _folder(environment) / "settings.json"
 
 
 def state_path(environment: Mapping[str, str]) -> Path:
-    """The client's own file, which says whether it has greeted its user. (The client looks in this order.)"""
+    """The path of the client's state file, which records whether onboarding is completed. The client looks for it in
+    this order.
+    """
     old = _folder(environment) / ".config.json"
     return old if old.exists() else Path(environment.get("CLAUDE_CONFIG_DIR") or _home(environment)) / ".claude.json"
 
 
 def read(path: Path) -> ClientFile:
-    """The file and its backup. Raises FileFault if one cannot be read."""
+    """Read the file and its backup. Raises FileFault if either cannot be read."""
     backup = path.with_name(path.name + _BACKUP)
     return ClientFile(path, _text(path) or "", _mode(path), _text(backup))
 
 
 def pending(file: ClientFile, text: str) -> bool:
-    """Whether `text` is not what the file holds, or others can read it."""
+    """Whether there is anything to write: the file differs from `text`, or other users can read it."""
     return text != file.text or (file.mode is not None and file.mode & 0o077 != 0)
 
 
 def write(file: ClientFile, text: str, *, back_up: bool) -> ClientFile:
-    """Replace the file, its backup first. Raises FileFault; then the file is as it was."""
+    """Replace the file, after writing its backup if `back_up`. Raises FileFault and then leaves the file unchanged."""
     if back_up:
         _replace(file.backup_path, file.text)
         file = replace(file, backup=file.text)
@@ -72,7 +74,7 @@ def write(file: ClientFile, text: str, *, back_up: bool) -> ClientFile:
 
 
 def put_back(file: ClientFile, text: str) -> None:
-    """Replace the file, or remove it where `text` is ""; then remove the backup. Raises FileFault."""
+    """Replace the file, or remove it if `text` is ""; then remove the backup. Raises FileFault."""
     if text:
         _replace(file.target, text)
     else:
@@ -110,7 +112,7 @@ def _replace(path: Path, text: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # a file of mkstemp is private from its first moment
+        # mkstemp creates the file readable by its owner only
         handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(text.encode())

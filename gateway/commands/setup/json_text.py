@@ -1,6 +1,6 @@
-"""Edits of JSON as text: what is not edited keeps its bytes, its order and its layout.
+"""Edits JSON as text. Everything else keeps its bytes, order and layout.
 
-The files belong to the user and to Claude Code: numbers of any size, duplicate keys and the user's indentation
+The files belong to the user and to Claude Code, so numbers of any size, duplicate keys and the user's indentation must
 survive. A path is a tuple of one or two keys; a value is JSON text.
 """
 
@@ -16,17 +16,19 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _SCALAR: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 _GAP: Final = re.compile(r"(\r?\n)([ \t]*)")
-# deeper than any settings, and well within the interpreter's stack
+# deeper than any settings file, and well within the interpreter's stack
 _DEEPEST: Final = 200
 
 
 class InvalidJson(ValueError):
-    """The text is no JSON object; the message says where and what was expected."""
+    """The text is not a JSON object. The message says where, and what was expected."""
 
 
 @dataclass(slots=True)
 class Value:
-    """A value's place in the text: `[start, end)`, and its members if it is an object."""
+    """A value's position in the text: `[start, end)`. `members` is None unless it is an object; `items` are an array's
+    values.
+    """
 
     start: int
     end: int = 0
@@ -36,7 +38,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member's place: its key starts at `start`."""
+    """An object's member; its key begins at `start`."""
 
     key: str
     start: int
@@ -50,7 +52,7 @@ class _Parser:
         self.depth = 0
 
     def document(self) -> Value:
-        # a byte order mark, as some editors write it
+        # some editors write a byte order mark
         self.at = 1 if self.text.startswith("\ufeff") else 0
         self.eat(_SPACE)
         if not self.text.startswith("{", self.at):
@@ -64,7 +66,7 @@ class _Parser:
     def value(self) -> Value:
         found = Value(self.at)
         if self.depth == _DEEPEST:
-            self.fail("less depth")
+            self.fail("less nesting")
         self.depth += 1
         if self.text.startswith("{", self.at):
             members = found.members = []
@@ -120,12 +122,12 @@ class _Parser:
 
 
 def parse(text: str) -> Value:
-    """The places of all that is in the text. Raises InvalidJson unless it is one JSON object."""
+    """The positions of all values in the text. Raises InvalidJson unless it is one JSON object."""
     return _Parser(text).document()
 
 
 def get(text: str, path: Path) -> str | None:
-    """The value at `path`, as it is written; of a key given twice the last. Raises InvalidJson."""
+    """The value at `path` as written in the text, or None. The last of duplicate keys counts. Raises InvalidJson."""
     value: Value | None = parse(text)
     for key in path:
         value = _find(value, key) if value else None
@@ -133,7 +135,7 @@ def get(text: str, path: Path) -> str | None:
 
 
 def put(text: str, path: Path, value: str) -> str:
-    """The text with `value` at `path`; a new member comes last, laid out like its neighbours. Raises InvalidJson."""
+    """Set `path` to `value`. A new member is added at the end and laid out like the first one. Raises InvalidJson."""
     root = parse(text)
     outer = _find(root, path[0])
     if len(path) > 1 and outer is None:
@@ -144,7 +146,7 @@ def put(text: str, path: Path, value: str) -> str:
     target = outer if outer and len(path) > 1 else root
     members = target.members
     if members is None:
-        raise InvalidJson(f"`{path[0]}` is no object, {{…}}")
+        raise InvalidJson(f"`{path[0]}` is not an object, {{…}}")
     member = f"{json.dumps(path[-1], ensure_ascii=False)}: {value}"
     if members:
         gap = text[target.start + 1 : members[0].start]
@@ -154,7 +156,7 @@ def put(text: str, path: Path, value: str) -> str:
 
 
 def delete(text: str, path: Path) -> str:
-    """The text without what is at `path`. Raises InvalidJson."""
+    """Remove `path`, including duplicates. Raises InvalidJson."""
     while get(text, path) is not None:
         root = parse(text)
         target = root if len(path) == 1 else _find(root, path[0])
@@ -171,9 +173,11 @@ def delete(text: str, path: Path) -> str:
 
 
 def canonical(text: str) -> str:
-    """The same for texts that say the same: no layout, keys sorted, strings decoded, numbers as they are written."""
+    """A form for comparing values: no whitespace, keys sorted, strings re-encoded, numbers as written. Raises
+    InvalidJson.
+    """
     body = text.removeprefix("\ufeff").strip()
-    # a value of its own is read as the only member of an object
+    # the parser reads objects only, so wrap the value in one
     root = parse(f'{{"":{body}}}').members
     return _canonical(f'{{"":{body}}}', root[0].value) if root else ""
 
@@ -194,7 +198,7 @@ def _find(value: Value, key: str) -> Value | None:
 
 
 def _gaps(text: str, root: Value, *, nested: bool) -> tuple[str, str]:
-    """What stands before the first member of an empty object, and after it."""
+    """The whitespace to put before and after the first member of an empty object."""
     if not nested:
         return "\n  ", "\n"
     first = (root.members or [])[0]

@@ -1,6 +1,6 @@
-"""What there is to choose from: the models of `GET /v1/models`, and how they are shown and found.
+"""The models to choose from: fetched with `GET /v1/models`, described, searched.
 
-A gateway answers in Anthropic's shape with extras; a backend that is asked itself answers in OpenAI's.
+A gateway answers in Anthropic's format with extra fields; a backend that is asked directly answers in OpenAI's.
 """
 
 import asyncio
@@ -26,12 +26,14 @@ _TOO_SMALL: Final = 32_768
 
 
 class NoModels(Exception):
-    """No list of models came; the message says why and what to do."""
+    """There is no model list, or not the wanted model. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model that can be chosen. `context` and `output` are tokens, `dollars` for a million of prompt and answer."""
+    """A model to choose. `context` and `output` are in tokens; `dollars` are the prices of a million prompt and output
+    tokens. None means unknown.
+    """
 
     id: str
     context: int | None
@@ -41,12 +43,12 @@ class Offer:
 
 
 def is_local(url: str) -> bool:
-    """Whether the URL's host is this machine, as it is named."""
+    """Whether the URL's host is a loopback name or address."""
     return urlsplit(url).hostname in _LOOPBACK
 
 
 def fetch(url: str, token: str) -> list[Offer]:
-    """The models behind a base URL, in their order. Raises NoModels."""
+    """Fetch the models at a base URL, in the order of the list. Raises NoModels."""
     return read_offers(asyncio.run(_fetch(url, token)), url)
 
 
@@ -76,7 +78,9 @@ def _reason(error: Exception) -> str:
 
 
 def _proxy(url: str) -> str | None:
-    """The environment's proxy. (aiohttp's own way to find it would put a password of ~/.netrc in the token's place.)"""
+    """The environment's proxy. aiohttp's `trust_env` would find it too, but could replace the token by a ~/.netrc
+    password.
+    """
     parts = urlsplit(url)
     if is_local(url) or proxy_bypass(parts.hostname or ""):
         return None
@@ -91,7 +95,7 @@ def _refusal(url: str, status: int, body: bytes) -> str:
 
 
 def _message(body: bytes) -> str:
-    """The words of an error body of either shape, on one line; what came, where it is none."""
+    """The message of an error body in either format, on one line; the body itself if it is not one."""
     try:
         error = json.loads(body)["error"]
         words = str(error["message"] if isinstance(error, dict) else error)
@@ -101,14 +105,14 @@ def _message(body: bytes) -> str:
 
 
 def read_offers(body: bytes, url: str) -> list[Offer]:
-    """The models in the body of a list, without the second names that a gateway has for Claude Code's picker.
+    """The models in the body of a list, without the `claude-` aliases that a gateway adds for Claude Code's picker.
 
     Raises NoModels.
     """
     try:
         infos = [_info(entry) for entry in _entries(body)]
     except ValueError:
-        raise NoModels(f"{url}/v1/models: no list of models came: is this the gateway's address?") from None
+        raise NoModels(f"{url}/v1/models: no model list came back: is this the gateway's address?") from None
     ids = {info.id for info in infos}
     offers = [_offer(info) for info in infos if info.id.removeprefix("claude-") not in ids - {info.id}]
     if not offers:
@@ -149,8 +153,8 @@ def _offer(info: ModelInfo) -> Offer:
 
 
 def describe(offer: Offer) -> str:
-    """A model in columns: context (`!`: small), thinking, price of a million tokens in / out, and its id, which may be
-    long.
+    """A model in columns: context (`!`: small), thinking, price of a million tokens in / out, id. The id comes last
+    because it may be long.
     """
     context = f"{offer.context:,}" + ("!" if offer.context < _TOO_SMALL else " ") if offer.context else "? "
     thinks = "thinks" if offer.thinks else ""
@@ -164,26 +168,26 @@ def _price(dollars: tuple[float, float] | None) -> str:
 
 
 def warnings(offer: Offer) -> list[str]:
-    """What speaks against a model, in words."""
+    """Warnings about a model."""
     if offer.context is None:
-        return ["The backend does not tell this model's context window: set CLAUDE_CODE_MAX_CONTEXT_TOKENS yourself."]
+        return ["The backend does not state this model's context window: set CLAUDE_CODE_MAX_CONTEXT_TOKENS yourself."]
     if offer.context < _TOO_SMALL:
-        small = f"A window of {offer.context:,} tokens is small: Claude Code's own prompt takes some 20,000."
-        return [f"{small} Start the backend with {_TOO_SMALL:,} or more."]
+        small = f"A window of {offer.context:,} tokens is small: Claude Code's own prompt takes about 20,000."
+        return [f"{small} Start the backend with a window of {_TOO_SMALL:,} or more."]
     return []
 
 
 def search(offers: list[Offer], words: str) -> list[Offer]:
-    """The models whose ids hold all the words, in any case."""
+    """The models whose ids contain all the words, ignoring case."""
     wanted = words.lower().split()
     return [offer for offer in offers if all(word in offer.id.lower() for word in wanted)]
 
 
 def named(offers: list[Offer], name: str) -> Offer:
-    """The model of this name, in any case. Raises NoModels, with names that are near."""
+    """The model of this name, ignoring case. Raises NoModels, whose message lists similar names."""
     found = [offer for offer in offers if offer.id == name] or [o for o in offers if o.id.lower() == name.lower()]
     if found:
         return found[0]
     near = search(offers, name.rpartition("/")[2]) or offers
     more = f" and {len(near) - 10} more" if len(near) > 10 else ""
-    raise NoModels(f"no model {name!r} there; there are: {', '.join(offer.id for offer in near[:10])}{more}")
+    raise NoModels(f"no model {name!r}; available: {', '.join(offer.id for offer in near[:10])}{more}")

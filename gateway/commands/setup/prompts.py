@@ -1,4 +1,4 @@
-"""The questions of `claude-gateway setup`. Raise KeyboardInterrupt when the user leaves."""
+"""The questions of `claude-gateway setup`. They raise KeyboardInterrupt when the user presses Ctrl-C."""
 
 import sys
 from getpass import getpass
@@ -16,16 +16,16 @@ def ask_url(default: str) -> str:
 
 
 def ask_token() -> str:
-    """The token; nothing of it shows while it is typed, not even its length."""
+    """The token. Nothing shows while the user types it, not even its length."""
     while True:
         try:
-            return checked_token(getpass("Your backend's key (hidden; just Enter where it needs none): ") or NO_TOKEN)
+            return checked_token(getpass("Your backend's key (hidden; just Enter if it needs none): ") or NO_TOKEN)
         except BadInput as error:
             print(error, file=sys.stderr)
 
 
 def ask_model(offers: list[Offer], current: str | None) -> Offer:
-    """One of the models, from a list that narrows while the user types."""
+    """One of the models, from a list that narrows as the user types."""
     choices = [questionary.Choice(describe(offer), value=offer) for offer in offers]
     preset = next((choice for choice, offer in zip(choices, offers, strict=True) if offer.id == current), None)
     answer: Offer = questionary.select(
@@ -40,7 +40,7 @@ def ask_model(offers: list[Offer], current: str | None) -> Offer:
 
 
 def confirm() -> bool:
-    """Whether to write."""
+    """Whether to write the changes."""
     answer: bool = questionary.confirm("Write this?", default=True).unsafe_ask()
     return answer
 

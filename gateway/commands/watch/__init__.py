@@ -1,1 +1,1 @@
-"""Following a running gateway in the terminal, by its event feed."""
+"""Follows a running gateway in the terminal through its event feed."""

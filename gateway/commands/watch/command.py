@@ -1,4 +1,4 @@
-"""`claude-gateway watch`: a running gateway, followed live in the terminal."""
+"""`claude-gateway watch`: follows a running gateway in the terminal."""
 
 import argparse
 import os
@@ -8,12 +8,12 @@ from typing import Any, Final
 from gateway.settings import load_settings
 
 _DESCRIPTION: Final = """\
-Follow a running gateway: requests in progress and what they do, the last finished ones, tokens per second, errors with
-what to do, breaker, models. Live on a terminal, until Ctrl-C; elsewhere, a line for each thing that happens.
+Follow a running gateway: requests in progress and their state, the last finished ones, tokens per second, errors with
+remedies, circuit breaker, models. Live on a terminal, until Ctrl-C; elsewhere, prints a line for each event.
 
-From another machine the gateway wants the key that it was started with: set STATUS_KEY in the environment.
+From another machine, the gateway requires its STATUS_KEY: set it in the environment.
 """
-_ANY: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  # a gateway that listens on all addresses is also here
+_ANY: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  # all addresses include loopback
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -22,12 +22,12 @@ def make_parser() -> argparse.ArgumentParser:
         prog="claude-gateway watch", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--url", metavar="URL", help="the gateway's address [default: this machine, HOST_PORT]")
-    parser.add_argument("--once", action="store_true", help="show the state of now, and end")
+    parser.add_argument("--once", action="store_true", help="show the current state and exit")
     return parser
 
 
 def run(options: dict[str, Any]) -> int:
-    """Watch until Ctrl-C, or once. Raises SettingsError."""
+    """Watch until Ctrl-C, or show the state once. Raises SettingsError."""
     settings = load_settings({}, os.environ, Path.cwd())
     host = "127.0.0.1" if settings.host in _ANY else settings.host
     here = f"http://[{host}]:{settings.host_port}" if ":" in host else f"http://{host}:{settings.host_port}"

@@ -1,4 +1,4 @@
-"""What changes from one state to the next, as lines: for pipes, files and other programs' eyes."""
+"""The changes from one state to the next as lines, for pipes, files and other programs."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from gateway.observability.status.state import Failure, Finished, Running
 
 
 def changes(before: News | None, after: News) -> Iterator[str]:
-    """A line for each thing that happened between the two; the first state is told in one."""
+    """A line for each event between the two states; without `before`, one line that describes the first state."""
     if before is None:
         yield _first(after)
         return
@@ -31,7 +31,7 @@ def changes(before: News | None, after: News) -> Iterator[str]:
 
 
 def stamped(line: str) -> str:
-    """The line with the time of day."""
+    """The line, prefixed with the time of day."""
     return f"{time.strftime('%H:%M:%S')} {line}"
 
 

@@ -1,7 +1,8 @@
-"""The reader of a gateway's event feed: gives the state whenever it changes, and comes back when the connection breaks.
+"""Reads a gateway's event feed: gives the state whenever it changes, and reconnects when the connection breaks.
 
-aiohttp-sse-client parses the stream, asks again when it ends, and remembers the last event's id. A connection that
-breaks in the middle of an event leaves half of it in its EventSource: then a new one takes over, with the same id.
+aiohttp-sse-client parses the stream, reconnects when it ends, and remembers the last event's id. A connection that
+breaks in the middle of an event leaves half of that event in its EventSource, so a new EventSource continues from the
+same id.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from aiohttp_sse_client.client import EventSource
 
 from gateway.observability.status.state import State
 
-# comments come more often than this
+# the feed sends comments more often than this
 _SILENCE_SECONDS: Final = 45.0
 _CONNECT_SECONDS: Final = 10.0
-# the longest line: a snapshot
+# the longest line is that of a snapshot
 _LINE_BYTES: Final = 2**20
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 10.0
@@ -27,18 +28,20 @@ _BROKEN: Final = (aiohttp.ClientError, ConnectionError, TimeoutError)
 
 
 class FeedError(Exception):
-    """The feed cannot be read; the text says why, and what to do."""
+    """The feed cannot be read. The text says why, and what to do."""
 
 
 class News(NamedTuple):
-    """The state, and whether the gateway can be reached; if not, it is the last that was known."""
+    """A state, and whether the gateway can be reached. If not, the state is the last known one."""
 
     state: State
     connected: bool
 
 
 async def follow(url: str, key: str) -> AsyncIterator[News]:
-    """The news of the gateway at `url`, without end. Raises FeedError for what will not get better by waiting."""
+    """Yield the states of the gateway at `url`, without end. Raises FeedError for failures that retrying cannot fix,
+    and for any failure before the first event.
+    """
     fields: dict[str, Any] = {}
     last_id, pause = "", _FIRST_PAUSE_SECONDS
     async with _session(url, key) as session:
@@ -54,7 +57,7 @@ async def follow(url: str, key: str) -> AsyncIterator[News]:
                 if not fields:
                     raise _unreachable(url, error) from None
             except (ValueError, aiohttp.http_exceptions.HttpProcessingError):
-                raise FeedError(f"{url}: what comes is no feed of a claude-gateway") from None
+                raise FeedError(f"{url}: the response is not a claude-gateway's event feed") from None
             yield News(_state(url, fields), connected=False)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -84,7 +87,7 @@ def _session(url: str, key: str) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
         read_bufsize=_LINE_BYTES,
         raise_for_status=check,
-        # as for every client of the user's: HTTPS_PROXY, NO_PROXY
+        # like the user's other clients, honour HTTPS_PROXY and NO_PROXY
         trust_env=True,
     )
 
@@ -92,15 +95,15 @@ def _session(url: str, key: str) -> aiohttp.ClientSession:
 async def _refusal(url: str, key: str, response: aiohttp.ClientResponse) -> str:
     message = _message((await response.content.read(_LINE_BYTES)).decode(errors="replace"))
     if message is None or response.status == 404:
-        return f"{url}: something answers there ({response.status}), but no claude-gateway with an event feed"
+        return f"{url}: a server answers there ({response.status}), but it is not a claude-gateway with an event feed"
     if response.status == 401:
-        wrong = "the STATUS_KEY given is not the gateway's" if key else "the gateway wants its STATUS_KEY"
+        wrong = "this STATUS_KEY is not the gateway's" if key else "the gateway requires its STATUS_KEY"
         return f"{url}: {wrong}; set STATUS_KEY in the environment to the one that the gateway was started with"
     return f"{url}: {message}"
 
 
 def _message(body: str) -> str | None:
-    """The message of an error of the gateway's; None if it is none."""
+    """The message of a gateway error; None if the body is not one."""
     try:
         message = json.loads(body)["error"]["message"]
     except (ValueError, KeyError, TypeError):
@@ -110,13 +113,13 @@ def _message(body: str) -> str | None:
 
 def _unreachable(url: str, error: BaseException) -> FeedError:
     if isinstance(error, aiohttp.InvalidURL):
-        return FeedError(f"{url}: is no URL; give one such as http://127.0.0.1:8080")
+        return FeedError(f"{url}: not a URL; give one such as http://127.0.0.1:8080")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return FeedError(f"{url}: its certificate is not trusted ({error.certificate_error})")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return FeedError(f"{url}: no such host; check --url")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return FeedError(f"{url}: nothing listens there; start claude-gateway, or give its address with --url")
+        return FeedError(f"{url}: nothing is listening there; start claude-gateway, or give its address with --url")
     return FeedError(f"{url}: the connection failed before the first event ({type(error).__name__})")
 
 
@@ -124,4 +127,4 @@ def _state(url: str, fields: dict[str, Any]) -> State:
     try:
         return msgspec.convert(fields, State)
     except msgspec.ValidationError as error:
-        raise FeedError(f"{url}: this gateway's feed is of another kind ({error}); use the same version") from None
+        raise FeedError(f"{url}: this gateway's feed has another format ({error}); use the same version") from None

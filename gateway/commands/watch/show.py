@@ -1,4 +1,4 @@
-"""Shows what the reader gives: live on a terminal, as lines elsewhere, or once."""
+"""Shows the reader's states: live on a terminal, as lines elsewhere, or once."""
 
 import contextlib
 import logging
@@ -16,10 +16,10 @@ from gateway.commands.watch.view import Screen
 
 async def watch(url: str, key: str, *, once: bool) -> int:
     """Show the gateway at `url` until Ctrl-C, or `once`. Returns the exit code: 1 if the feed cannot be read."""
-    # what the library logs is told in one line below
+    # the error below says in one line what the library would log
     logging.getLogger("aiohttp_sse_client").setLevel(logging.CRITICAL)
     console = Console(highlight=False)
-    # its cleanup must not wait for the garbage collector
+    # close it here rather than when the garbage collector runs
     async with contextlib.aclosing(cast(AsyncGenerator[News, None], follow(url, key))) as news:
         try:
             if once:

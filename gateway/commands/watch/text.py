@@ -1,4 +1,4 @@
-"""Numbers in words, as the terminal shows them."""
+"""Formats numbers and outcomes for the terminal."""
 
 from gateway.observability.status.state import Finished, ModelStatus
 
@@ -20,7 +20,7 @@ def rate(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time that passed: 35 ms, 2.4 s, 3 min 5 s, 2 h 10 min, 4 d 1 h."""
+    """A duration: 35 ms, 2.4 s, 3 min 5 s, 2 h 10 min, 4 d 1 h."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
@@ -32,7 +32,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """How long since: now, 12 s ago, 3 min ago."""
+    """An age: now, 12 s ago, 3 min ago."""
     if seconds < 5:
         return "now"
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -48,7 +48,7 @@ def outcome(ended: Finished) -> str:
 
 
 def marks(model: ModelStatus) -> str:
-    """What is known of a model: 128Ki context, thinks, images."""
+    """What is known about a model: 128Ki context, thinks, images."""
     window = model.context_window
     size = f"{window // 1024}Ki" if window and window % 1024 == 0 else short(window or 0)
     known = ((window, f"{size} context"), (model.thinking, "thinks"), (model.images, "images"))
@@ -56,7 +56,7 @@ def marks(model: ModelStatus) -> str:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The newest values as bars."""
+    """The newest `width` values as bars."""
     shown = values[-width:]
     peak = max(shown, default=0) or 1
     return "".join(_BARS[round(value / peak * (len(_BARS) - 1))] for value in shown)

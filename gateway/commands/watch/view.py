@@ -1,4 +1,4 @@
-"""The state as a screen of the terminal."""
+"""Renders the state as a terminal screen."""
 
 import time
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _LEAST_FINISHED: Final = 3
 
 
 class Screen:
-    """All of it; as much as the terminal has lines for, unless `whole`."""
+    """The whole state if `whole`, otherwise as much as the terminal has lines for."""
 
     def __init__(self, url: str, news: News, *, whole: bool = False) -> None:
         self._url = url
@@ -31,14 +31,14 @@ class Screen:
         self._whole = whole
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The parts, one below the other; the finished requests take the lines that the others leave."""
+        """Yield the sections from top to bottom; the finished requests get the lines that the others leave."""
         state, now = self._news.state, time.time()
         above = [self._head(now), *_notes(self._news), _tiles(state, options.max_width), _running(state.requests)]
         below = [_failures(state.failures, now), _models(state.models)]
         room = len(state.finished)
         if not self._whole:
             used = len(console.render_lines(Group(*above, *below), options, pad=False))
-            # a heading, the names of columns, a blank line
+            # room for a heading, the column names and blank lines
             room = max(_LEAST_FINISHED, options.size.height - used - 4)
         yield Group(*above, _finished(state.finished[:room], now), *below)
 
@@ -57,13 +57,13 @@ class Screen:
 def _notes(news: News) -> Iterable[RenderableType]:
     state = news.state
     if not news.connected:
-        yield Text("connection lost, trying again: this is the last that was known", "bold red")
+        yield Text("connection lost, trying again: this is the last known state", "bold red")
     if state.gateway.stopping:
-        yield Text("the gateway is shutting down: answers in progress are brought to their end", "yellow")
+        yield Text("the gateway is shutting down: answers in progress are being finished", "yellow")
     if not state.backend.reached:
-        yield Text("the backend has not been reached yet: check that it runs, and BACKEND_URL", "bold red")
+        yield Text("the backend has not been reached yet: check that it is running, and check BACKEND_URL", "bold red")
     if state.breaker.state == "open":
-        yield Text("the circuit breaker is open: the backend is left alone for a moment", "bold red")
+        yield Text("the circuit breaker is open: the gateway sends the backend no requests for a moment", "bold red")
     if state.gateway.workers_seen < state.gateway.workers:
         yield Text(f"{state.gateway.workers_seen} of {state.gateway.workers} workers are shown", "yellow")
 

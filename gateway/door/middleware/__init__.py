@@ -1,1 +1,1 @@
-"""What every request goes through."""
+"""The middleware that every request passes through."""

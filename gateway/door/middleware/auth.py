@@ -1,6 +1,6 @@
-"""Who calls: the client's token. It goes to the backend as it is, or opens this gateway, where that has keys.
+"""The client's token: passed on to the backend, or checked against this gateway's own keys if it has any.
 
-Tokens for Anthropic are refused before the backend, or a log, could see them.
+Tokens for Anthropic are refused before the backend or a log could see them.
 """
 
 import re
@@ -14,19 +14,19 @@ from gateway.door.keys import HOLDER, KeyRing
 from gateway.record.request_record import RECORD
 
 _ANTHROPIC: Final = "sk-ant-"
-# what a header can carry to any backend unchanged
+# the characters that a header carries unchanged to any backend
 _TOKEN: Final = re.compile(r"[!-~]+")
-# as clients write it
+# the form that clients send
 _BEARER: Final = re.compile(r"Bearer ([!-~]+)")
-# the paths under which everything needs a token
+# everything below this path needs a token
 _GUARDED: Final = "/v1/"
 
-# the client's token, which goes to the backend; none where it is a key of this gateway
+# the client's token for the backend; not set if the token is a key of this gateway
 TOKEN: Final = web.RequestKey("token", str)
 
 
 def auth(keys: KeyRing) -> Middleware:
-    """Reads the token of each request that needs one. Raises ApiError 401."""
+    """Make the middleware that reads the token of each request that needs one. It raises ApiError 401."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -38,14 +38,15 @@ def auth(keys: KeyRing) -> Middleware:
 
 
 def _let_in(keys: KeyRing, request: web.Request, token: str) -> None:
-    """The token is a key of this gateway, where it has any; else the backend's. Raises ApiError 401."""
+    """Check the token against this gateway's keys; without any, keep it for the backend. Raises ApiError 401."""
     if not keys.used:
         request[TOKEN] = token
         return
     holder = keys.find(token)
     if holder is None:
         raise ApiError(
-            401, "this is no key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it"
+            401,
+            "this token is not a key of this gateway: ask its operator for one, and set ANTHROPIC_AUTH_TOKEN to it",
         )
     request[HOLDER] = holder
     request[RECORD].client = holder.key.name
@@ -69,13 +70,13 @@ def client_token(request: web.Request) -> str:
     if token and not _TOKEN.fullmatch(token):
         raise ApiError(
             401,
-            "the token holds a blank, a control character or one that is not ASCII, which no token has: copy it "
-            "again, without quotes or line breaks; it was not passed on",
+            "the token contains a blank, a control character or a character that is not ASCII: copy it again, without "
+            "quotes or line breaks; it was not passed on",
         )
     if token:
         return token
     raise ApiError(
         401,
         "no token: send the backend's key as `Authorization: Bearer …` (ANTHROPIC_AUTH_TOKEN) or `x-api-key`; "
-        "a backend without keys takes any word",
+        "a backend without keys accepts any value",
     )

@@ -1,4 +1,4 @@
-"""Every error in Anthropic's shape, whatever layer it comes from."""
+"""Gives every error Anthropic's shape, whatever layer it comes from."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from gateway.record.request_record import RECORD
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer for whatever a handler raises. The client learns what happened, never what the code looks like."""
+    """Turn whatever a handler raises into an answer. The client learns what happened, but nothing about the code."""
     try:
         return await handler(request)
     except ConnectionError:
@@ -20,8 +20,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except web.HTTPException as error:
         return _respond(request, _from_http(request, error))
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last resort; logs what it does not know
-        # in a variable here, the error would refer to itself through its traceback, and keep the request's body
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last resort; logs unknown errors
+        # in a variable here, the error would refer to itself through its traceback and keep the request's body alive
         return _respond(request, as_api_error(request[RECORD], error))
 
 

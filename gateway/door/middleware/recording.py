@@ -1,4 +1,4 @@
-"""The record of each request: made before all else, and shown to the observers when the request begins and ends."""
+"""The record of each request: made before anything else, and shown to the observers at its beginning and end."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from gateway.record.request_record import RECORD, RequestRecord
 
 @web.middleware
 async def recording(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Make the record, with the request's id, and tell the observers how it went."""
+    """Make the record, which includes the request's id, and notify the observers when the request begins and ends."""
     record, observers = RequestRecord(), request.app[OBSERVERS]
     request[RECORD] = record
     for began in observers.began:
@@ -24,7 +24,7 @@ async def recording(request: web.Request, handler: Handler) -> web.StreamRespons
         raise
     except ConnectionError:
         record.outcome = "client_gone"
-        # aiohttp would log it as our fault
+        # aiohttp would log it as the gateway's fault
         raise asyncio.CancelledError from None
     else:
         status = response.status
@@ -35,8 +35,8 @@ async def recording(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def set_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """The `request-id` header, which clients show with an error; runs as each response is prepared."""
-    # aiohttp's own value tells its version, and Python's
+    """Set the `request-id` header, which clients show with an error. Runs as each response is prepared."""
+    # aiohttp's default value reveals its version and Python's
     response.headers["Server"] = "claude-gateway"
     if record := request.get(RECORD):
         response.headers["request-id"] = record.request_id

@@ -1,4 +1,4 @@
-"""One log line for each finished request. No token, no prompt, no answer."""
+"""One log line for each finished request, without tokens, prompts or answers."""
 
 import logging
 import time
@@ -9,16 +9,16 @@ from aiohttp import web
 
 from gateway.record.request_record import RequestRecord
 
-# asked for every few seconds, and never what somebody looks for
+# requested every few seconds, and of no interest in a log
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
-# of a model's name: what a client sends may be as long as its request
+# the longest model name shown: a client may send one as long as the body limit allows
 _NAME_CHARACTERS: Final = 200
 
 log = structlog.get_logger("gateway.access")
 
 
 def log_request(request: web.Request, record: RequestRecord, status: int | None) -> None:
-    """Write the line. `status` is None if the client left before it was told any."""
+    """Write the line. `status` is None if the client left before it got a response."""
     level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
     logger = log.bind()
     if logger.is_enabled_for(level):
@@ -26,7 +26,7 @@ def log_request(request: web.Request, record: RequestRecord, status: int | None)
 
 
 def _fields(request: web.Request, record: RequestRecord, status: int | None) -> dict[str, Any]:
-    """What is known of the request. Fields that few lines have are added only where they say something."""
+    """The fields of the line. Unknown values, and rarely used fields that say nothing, are left out."""
     usage, first, renamed = record.usage, record.first_event, record.backend_model
     fields = {
         "request_id": record.request_id,

@@ -18,11 +18,11 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure_logging(level: str, format_: str, *, stream: TextIO | None = None, cache: bool = True) -> None:
-    """Set up structlog, and the standard library's logging (aiohttp, asyncio) in the same form.
+    """Set up structlog, and the standard library's logging (aiohttp, asyncio) in the same format.
 
-    `format_`: `console`, `json`, or `auto`: console where the stream is a terminal. Tracebacks are plain: a pretty
-    one would show the values of variables, and with them tokens and prompts. `cache`: loggers keep these settings from
-    their first line on, which is faster.
+    `format_`: `console`, `json`, or `auto`, which means console if the stream is a terminal. Tracebacks are plain: a
+    rich one would show the values of variables, and with them tokens and prompts. `cache`: loggers keep these settings
+    from their first line on, which is faster.
     """
     stream = stream or sys.stderr
     console = format_ == "console" or (format_ == "auto" and stream.isatty())
@@ -43,7 +43,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        # a line in one piece: other processes may write to the same place
+        # writes each line in one piece: other processes may write to the same stream
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=cache,
     )
@@ -64,13 +64,13 @@ def _add_trace_id(_: Any, __: str, line: structlog.typing.EventDict) -> structlo
 
 
 def _escape(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    r"""Show what a terminal would obey, or would hide, as `\x1b`: strangers choose paths and names."""
+    r"""Escape control and invisible characters, as in `\x1b`: clients choose paths and names."""
     for name, value in line.items():
         if isinstance(value, str) and not value.isprintable():
             kept = "\n\t" if name == "exception" else ""
             line[name] = _printable(value, kept)
         elif isinstance(value, list):
-            # names of models
+            # a list of model names
             line[name] = [item if not isinstance(item, str) else _printable(item) for item in value]
     return line
 
@@ -82,7 +82,7 @@ def _printable(text: str, kept: str = "") -> str:
 
 
 def _blocks(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
-    """The lines of a start as its block has them, the others as they were."""
+    """Render the start-up events as blocks, and all others with `renderer`."""
 
     def render(logger: Any, method: str, line: structlog.typing.EventDict) -> Any:
         block = BLOCKS.get(line["event"])
@@ -92,7 +92,7 @@ def _blocks(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
 
 
 def _to_json(_: Any, method: str, line: structlog.typing.EventDict) -> str:
-    """All that there is to do for a line, in one step: each request has one."""
+    """Render a line as JSON. One processor does all the work, since every request writes a line."""
     head = {"timestamp": datetime.now(UTC), "level": _LEVELS.get(method, method), "event": line.pop("event", None)}
     if "exc_info" in line:
         line = structlog.processors.format_exc_info(None, method, line)

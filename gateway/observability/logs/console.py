@@ -1,4 +1,4 @@
-"""How the lines of a start look on a terminal: as one short block."""
+"""Formats the start-up events for a terminal, as one short block."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final

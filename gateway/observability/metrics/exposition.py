@@ -1,7 +1,7 @@
-"""The counters, and what there is to see at this moment, in the form that Prometheus scrapes.
+"""The counters and the current gauges in the formats that Prometheus scrapes.
 
-The text, and OpenMetrics for scrapers that ask for it, are prometheus-client's, which takes 25 ms to load: this module
-is imported only where metrics are on. Of several workers any answers for all.
+prometheus-client renders the text format, or OpenMetrics for scrapers that ask for it. It takes 25 ms to import, so
+this module is imported only if metrics are on. Any worker answers for all workers.
 """
 
 import os
@@ -25,7 +25,7 @@ from gateway.observability.metrics.series import GROUPS, PREFIX, Series
 
 
 class _Worker(NamedTuple):
-    """What is seen of one worker now."""
+    """The current state of one worker."""
 
     number: int
     pid: int
@@ -34,7 +34,7 @@ class _Worker(NamedTuple):
 
 
 class Exposition(Collector):
-    """Gives the metrics of one gateway, over all its workers. `most`: how many requests there may be at a time."""
+    """The metrics of one gateway, over all its workers. `most`: the limit of concurrent requests (MAX_STREAMS)."""
 
     def __init__(
         self, table: CounterTable, *, version: str, catalogue: Catalogue, workers: AcrossWorkers, most: int
@@ -48,12 +48,12 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in a form that an `Accept` header asks for, and its content type."""
+        """The metrics in the format that an `Accept` header asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics: prometheus-client's hook."""
+        """Yield all metrics: prometheus-client's hook."""
         yield from _counted(self._table.totals())
         yield from self._seen()
         yield from _processes(self._workers())
@@ -66,25 +66,29 @@ class Exposition(Collector):
 
     def _seen(self) -> Iterator[Metric]:
         workers = self._workers()
-        yield _gauge("requests_in_flight", "Requests for messages that are being answered.", self._across.streams)
-        yield _gauge("requests_in_flight_limit", "How many there may be (MAX_STREAMS).", self._most)
-        yield _gauge("models", "Models in the backend's list; 0 before it was fetched.", len(self._catalogue.models))
+        yield _gauge("requests_in_flight", "Requests for messages in progress.", self._across.streams)
+        yield _gauge("requests_in_flight_limit", "Limit of requests in progress (MAX_STREAMS).", self._most)
+        yield _gauge(
+            "models", "Models in the backend's list; 0 until it has been fetched.", len(self._catalogue.models)
+        )
         breakers = GaugeMetricFamily(
             PREFIX + "circuit_breakers",
-            "Workers whose circuit breaker is in this state; with one worker, 1 for the state it is in.",
+            "Workers whose circuit breaker is in this state; with one worker, 1 for the current state.",
             labels=["state"],
         )
         for state in STATES:
             breakers.add_metric([state], sum(worker.breaker == state for worker in workers))
         yield breakers
         restarts = CounterMetricFamily(
-            PREFIX + "worker_restarts_total", "How often a worker died and was replaced.", labels=["worker"]
+            PREFIX + "worker_restarts_total", "Times that a worker died and was replaced.", labels=["worker"]
         )
         for worker in workers:
             restarts.add_metric([str(worker.number)], worker.restarts)
         yield restarts
         info = GaugeMetricFamily(
-            PREFIX + "build_info", "1; what runs is in the labels.", labels=["version", "python", "implementation"]
+            PREFIX + "build_info",
+            "Always 1; the labels name the versions.",
+            labels=["version", "python", "implementation"],
         )
         info.add_metric([self._version, platform.python_version(), platform.python_implementation()], 1)
         yield info
@@ -95,7 +99,7 @@ def _gauge(name: str, help_: str, value: float) -> Metric:
 
 
 def _counted(totals: dict[Name, list[float]]) -> Iterable[Metric]:
-    """A metric for each name in series.GROUPS, with or without samples yet."""
+    """A metric for each name in series.GROUPS, even without samples."""
     families: dict[str, CounterMetricFamily | HistogramMetricFamily] = {}
     adders: dict[str, list[_Add]] = {}
     for group in GROUPS.values():
@@ -114,7 +118,7 @@ _Add = Callable[[list[str], list[float]], None]
 def _adder(
     families: dict[str, CounterMetricFamily | HistogramMetricFamily], labels: tuple[str, ...], series: Series, at: int
 ) -> _Add:
-    """What adds a group's cells from `at` on to the family of a series, which is made if it is not there."""
+    """A function that adds a group's cells from `at` on to the family of a series. Creates the family if needed."""
     names = [*labels, *series.fixed[:1]] if series.fixed else list(labels)
     fixed = list(series.fixed[1:]) if series.fixed else []
     if series.bounds:
@@ -136,7 +140,7 @@ def _adder(
 
 
 def _processes(workers: list[_Worker]) -> Iterable[Metric]:
-    """prometheus-client's standard metrics of each worker's process; none where there is no /proc."""
+    """prometheus-client's standard metrics of each worker's process; none on systems without /proc."""
     families: dict[str, Metric] = {}
     for worker in workers:
         for metric in ProcessCollector(pid=partial(str, worker.pid), registry=None).collect():

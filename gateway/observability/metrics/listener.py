@@ -1,6 +1,6 @@
-"""`METRICS_PORT`: `/metrics` at an address of its own, which no proxy in front of the gateway passes on.
+"""`METRICS_PORT`: serves `/metrics` at an address of its own, which a proxy in front of the gateway does not expose.
 
-It is up before the gateway takes requests, and until the last answer has ended: how a shutdown goes can be seen, too.
+It runs from before the gateway accepts requests until the last answer has ended, so a shutdown can be observed as well.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ _LAST_SECONDS: Final = 1.0
 async def serving_metrics(
     exposition: "Exposition", address: Address, sockets: Sequence[socket.socket] = ()
 ) -> AsyncIterator[str]:
-    """Serve inside the block; gives the URL of the metrics. `sockets` are bound already; without them, the address
-    is listened on. Raises AddressError if it cannot be.
+    """Serve for the duration of the block; gives the URL of the metrics. `sockets` are already bound; without them,
+    listens on `address`. Raises AddressError if that fails.
     """
     runner = web.AppRunner(_make_app(exposition), access_log=None, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()
@@ -42,7 +42,7 @@ async def serving_metrics(
 
 def _make_app(exposition: "Exposition") -> web.Application:
     async def metrics(request: web.Request) -> web.Response:
-        # thousands of lines take milliseconds: in a thread, between whose bytecodes streams go on
+        # thousands of lines take milliseconds; in a thread, they do not block the streams
         body, content_type = await asyncio.to_thread(exposition.render, request.headers.get("Accept", ""))
         response = web.Response(body=body, headers={"Content-Type": content_type})
         response.enable_compression()
@@ -52,7 +52,7 @@ def _make_app(exposition: "Exposition") -> web.Application:
         return web.Response(text="claude-gateway: metrics for Prometheus are at /metrics\n")
 
     async def nameless(_: web.Request, response: web.StreamResponse) -> None:
-        # aiohttp's own tells its version, and Python's
+        # aiohttp's default names its version and Python's
         response.headers["Server"] = "claude-gateway"
 
     app = web.Application()

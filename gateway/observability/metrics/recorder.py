@@ -1,8 +1,8 @@
-"""Counting what requests do: once for each request, at its end; nothing for an event.
+"""Counts requests: once for each request, at its end, and nothing for an event of a stream.
 
-A request costs one to two microseconds: a few additions in the worker's row of counters. What becomes of the counters
-is in `exposition`. Labels have few values: paths are those of the routes, models those of the backend's list, at most
-`MOST_MODELS` of them; all else is `other`.
+A request costs one to two microseconds: a few additions in the worker's row of counters, which `exposition` publishes.
+Labels have few values: paths are those of the routes, and models those of the backend's list, at most `MOST_MODELS` of
+them; everything else is `other`.
 """
 
 import time
@@ -33,7 +33,7 @@ from gateway.translate.refusals.faults import kind_of
 
 MOST_MODELS: Final = 50
 OTHER: Final = "other"
-# a label's value; longer names are nobody's
+# the longest model name used as a label; no real name is longer
 _LABEL_CHARACTERS: Final = 200
 
 _BOUNDS: Final = DURATION.series[0].bounds
@@ -43,7 +43,7 @@ _LAG_BOUNDS: Final = LAG.series[0].bounds
 
 
 class Metrics:
-    """One worker's counters, in words of what happens. `is_listed` says whether the backend's list has a model."""
+    """Counts one worker's events. `is_listed` tells whether the backend's list has a model."""
 
     def __init__(self, counters: Counters, is_listed: Callable[[str], bool]) -> None:
         self._counters = counters
@@ -57,7 +57,7 @@ class Metrics:
         self._lag = self._find(LAG)
 
     def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
-        """A request is over. `status` is None if the client left before it was told any."""
+        """A request is over. `status` is None if the client left before it got a response."""
         now = time.perf_counter()
         cells = self._cells
         path = _path(request)
@@ -81,15 +81,15 @@ class Metrics:
         self._count(BACKEND_ERRORS, kind_of(fault))
 
     def backend_retried(self, fault: Exception) -> None:
-        """A call that failed so is made again."""
+        """A call that failed with `fault` is retried."""
         self._count(RETRIES, kind_of(fault))
 
     def breaker_changed(self, old: str, new: str) -> None:
-        """The circuit breaker has another state."""
+        """The circuit breaker's state changed."""
         self._count(TRANSITIONS, old, new)
 
     def loop_lagged(self, seconds: float) -> None:
-        """A timer of the event loop fired so much later than it was due."""
+        """A timer of the event loop fired this many seconds late."""
         self._observe(self._lag, _LAG_BOUNDS, seconds)
 
     def _answered(self, record: RequestRecord, usage: Usage, now: float) -> None:
@@ -106,17 +106,17 @@ class Metrics:
         first = record.first_content
         self._observe(at + _STREAM, _STREAM_BOUNDS, now - record.started)
         self._observe(at + _FIRST, _FIRST_BOUNDS, (first or answered) - record.started)
-        # an answer that came in one piece has no time between its tokens
+        # an answer that came in one piece has no time between tokens
         if first is not None and usage.output_tokens > 1:
             self._observe(at + _PER_TOKEN, _TOKEN_BOUNDS, (answered - first) / (usage.output_tokens - 1))
 
     def _find_model(self, model: str | None) -> int:
-        """The cells of a model, or those of all others."""
+        """The first cell of a model's counters, or of `other`."""
         if model is None or len(model) > _LABEL_CHARACTERS or not self._is_listed(model):
             return self._find(MODEL, OTHER)
         known = {name[1] for name in self._counters.table.totals() if name[0] == MODEL.name} - {OTHER}
         label = model if model in known or len(known) < MOST_MODELS else OTHER
-        # only listed names are kept here: clients may make up any number of others
+        # cache only listed names: clients may invent any number of others
         at = self._models[model] = self._find(MODEL, label)
         return at
 
@@ -127,7 +127,7 @@ class Metrics:
         self._cells[self._find(group, *labels)] += 1
 
     def _observe(self, at: int, bounds: tuple[float, ...], value: float) -> None:
-        """Add to a histogram: its sum, then a cell for each bucket."""
+        """Add to a histogram, whose cells are its sum, then one for each bucket."""
         self._cells[at] += value
         self._cells[at + 1 + bisect_left(bounds, value)] += 1
 
@@ -136,6 +136,6 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 
 
 def _path(request: web.Request) -> str:
-    """The route's path: with its placeholders, not what a client put there."""
+    """The route's path, with placeholders instead of the client's values."""
     resource = request.match_info.route.resource
     return OTHER if resource is None else resource.canonical.replace("/v1/v1/", "/v1/", 1)

@@ -1,8 +1,8 @@
-"""What is measured, as data: every counter and histogram that a worker counts, its labels and its buckets.
+"""The table of counters and histograms that a worker keeps, with their labels and buckets.
 
-A group is what is counted together, under one set of labels: it has a cell for each counter, and for each histogram
-one for the sum and one for each bucket. Times are in seconds. Names follow Prometheus' rules
-(https://prometheus.io/docs/practices/naming/); the two that describe a model's speed mean what OpenTelemetry's
+A group is counted together, under one set of labels. It has one cell for each counter and, for each histogram, one for
+the sum and one for each bucket. Times are in seconds. Names follow Prometheus' rules
+(https://prometheus.io/docs/practices/naming/). The two that describe a model's speed are what OpenTelemetry's
 conventions for generative AI call time to first token and time per output token.
 """
 
@@ -37,9 +37,9 @@ _LAG: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 
 class Series(NamedTuple):
-    """One counter; with `bounds`, the upper ends of all buckets but the last, one histogram.
+    """One counter or, with `bounds`, one histogram. `bounds` are the upper bounds of all buckets but the last.
 
-    `fixed` is a label, name and value, that tells apart series of one name in one group.
+    `fixed` is a label (name, value) that distinguishes series of the same name within a group.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Series(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many cells it takes."""
+        """The number of its cells."""
         return 2 + len(self.bounds) if self.bounds else 1
 
 
 class SeriesGroup(NamedTuple):
-    """What is counted together."""
+    """Series that are counted together."""
 
     name: str
     labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class SeriesGroup(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many cells it takes."""
+        """The number of its cells."""
         return sum(series.width for series in self.series)
 
     @property
@@ -76,8 +76,8 @@ def _counter(name: str, help_: str, **fixed: str) -> Series:
 
 
 _TOKENS: Final = (
-    "Tokens of answers that were whole, as the backend counts them: input that was not cached, input from the "
-    "backend's cache, output."
+    "Tokens of complete answers, as the backend counts them: input that was not cached, input from the backend's "
+    "cache, output."
 )
 
 REQUESTS: Final = SeriesGroup(
@@ -86,15 +86,15 @@ REQUESTS: Final = SeriesGroup(
     (
         _counter(
             "requests_total",
-            "Finished requests. outcome: ok, refused (by the gateway), backend_fault, client_gone; status: what the "
-            "client got, none if it left before.",
+            "Finished requests. outcome: ok, refused (by the gateway), backend_fault, client_gone; status: the HTTP "
+            "status, none if the client left before it got one.",
         ),
     ),
 )
 DURATION: Final = SeriesGroup(
     "duration",
     ("path",),
-    (Series(PREFIX + "request_duration_seconds", "From a request's head to the end of its answer.", _SECONDS),),
+    (Series(PREFIX + "request_duration_seconds", "Time from a request's headers to the end of its answer.", _SECONDS),),
 )
 MODEL: Final = SeriesGroup(
     "model",
@@ -102,18 +102,18 @@ MODEL: Final = SeriesGroup(
     (
         Series(
             PREFIX + "time_to_first_token_seconds",
-            "From a request for a stream to its first content, for streams that were whole.",
+            "Time from a request for a stream to its first content, for complete streams.",
             _FIRST_TOKEN,
         ),
         Series(
             PREFIX + "time_per_output_token_seconds",
-            "A stream's time from its first content to its end, divided by its output tokens but the first; once for "
-            "each stream that was whole.",
+            "Time from a stream's first content to its end, divided by its output tokens except the first; one value "
+            "for each complete stream.",
             _PER_TOKEN,
         ),
         Series(
             PREFIX + "stream_duration_seconds",
-            "From a request for a stream to its end, for streams that were whole.",
+            "Time from a request for a stream to its end, for complete streams.",
             _STREAM,
         ),
         _counter("tokens_total", _TOKENS, type="input"),
@@ -124,25 +124,17 @@ MODEL: Final = SeriesGroup(
 BACKEND_ERRORS: Final = SeriesGroup(
     "backend_errors",
     ("kind",),
-    (
-        _counter(
-            "backend_errors_total", "Calls to the backend that failed, each try by itself, by the kind of failure."
-        ),
-    ),
+    (_counter("backend_errors_total", "Failed calls to the backend by kind of failure; each try counts."),),
 )
 RETRIES: Final = SeriesGroup(
     "retries",
     ("reason",),
-    (
-        _counter(
-            "backend_retries_total", "Calls to the backend that were made again, by the failure of the one before."
-        ),
-    ),
+    (_counter("backend_retries_total", "Retried calls to the backend by kind of the failure before."),),
 )
 TRANSITIONS: Final = SeriesGroup(
     "transitions",
     ("from", "to"),
-    (_counter("circuit_breaker_transitions_total", "Changes of the circuit breaker's state, in all workers."),),
+    (_counter("circuit_breaker_transitions_total", "Changes of the circuit breaker's state, over all workers."),),
 )
 DISCONNECTS: Final = SeriesGroup(
     "disconnects",
@@ -150,7 +142,7 @@ DISCONNECTS: Final = SeriesGroup(
     (
         _counter(
             "client_disconnects_total",
-            "Clients that left before their answer was whole: while they waited, or in the middle of it.",
+            "Clients that left before their answer was complete: while waiting for it, or while it was streaming.",
         ),
     ),
 )
@@ -160,7 +152,7 @@ LAG: Final = SeriesGroup(
     (
         Series(
             PREFIX + "event_loop_lag_seconds",
-            "How much later than due a timer fires, ten times a second: how long streams wait for other work.",
+            "How late a timer fires, measured ten times a second: how long streams wait for other work.",
             _LAG,
         ),
     ),
@@ -189,7 +181,7 @@ KINDS: Final = (
 WAITING: Final = "waiting"
 STREAMING: Final = "streaming"
 
-# there from the start: a rate cannot tell of a series that begins with its first failure
+# created at the start: a rate misses the first failure of a series that begins with it
 FROM_THE_START: Final = (
     (LAG, ()),
     *((BACKEND_ERRORS, (kind,)) for kind in KINDS),

@@ -1,1 +1,1 @@
-"""The status page, and the event feed behind it."""
+"""The status page and its event feed."""

@@ -1,8 +1,9 @@
-"""Who may see the status: programs of this machine, and holders of the status key from anywhere.
+"""Who may see the status: programs on this machine, and holders of the status key from anywhere.
 
-A connection from a loopback address is not enough. A reverse proxy on the same machine has one, too: what says that it
-was forwarded is not of this machine. Nor is what a browser asks for another site: neither directly, which
-`Sec-Fetch-Site` and `Origin` tell, nor under a name of that site that leads here (DNS rebinding), which `Host` tells.
+A connection from a loopback address is not sufficient. A reverse proxy on this machine connects from one as well, so a
+request with a forwarding header does not count as local. Neither does a request that a browser makes for another site:
+`Sec-Fetch-Site` and `Origin` reveal a direct one, and `Host` one through a name of that site that resolves to this
+machine (DNS rebinding).
 """
 
 from hmac import compare_digest
@@ -20,21 +21,21 @@ _OWN_SITE: Final = frozenset({"", "none", "same-origin"})
 
 
 class StatusAccess:
-    """The rule, with the key of this gateway; without one, only this machine comes in."""
+    """Checks requests against this gateway's status key. With an empty key, only this machine has access."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
 
     def check(self, request: web.Request) -> None:
-        """Raises ApiError 401 where a key would help, and 403 where there is none."""
+        """Raise ApiError 401 if the right key would give access, or 403 if the gateway has no key."""
         if self._has_key(request) or _is_from_here(request):
             return
         if self._key:
-            raise ApiError(401, "the status is for holders of its key: send STATUS_KEY as `Authorization: Bearer …`")
+            raise ApiError(401, "the status requires the status key: send STATUS_KEY as `Authorization: Bearer …`")
         raise ApiError(
             403,
-            "the status is shown on the gateway's own machine only, at http://127.0.0.1 and its port; to see it from "
-            "elsewhere, start the gateway with a STATUS_KEY and send that as `Authorization: Bearer …`",
+            "the status is available only on the gateway's own machine, at http://127.0.0.1 and its port; to see it "
+            "from elsewhere, start the gateway with a STATUS_KEY and send that as `Authorization: Bearer …`",
         )
 
     def _has_key(self, request: web.Request) -> bool:
@@ -59,7 +60,7 @@ def _is_loopback(address: str | None) -> bool:
         found = ip_address(address or "")
     except ValueError:
         return False
-    # a socket that takes both kinds shows IPv4 addresses within IPv6 ones
+    # a dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 addresses
     mapped = getattr(found, "ipv4_mapped", None)
     return (mapped or found).is_loopback
 

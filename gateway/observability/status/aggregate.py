@@ -1,7 +1,7 @@
-"""The state that the feed tells: of this process and, where several serve, of all.
+"""The state that the feed publishes, over all workers.
 
-With several, each lays out its own sample in shared memory while somebody looks, and the one that serves the feed
-puts them together. What a process that died had counted is gone with it.
+If there are several, each writes its own sample to shared memory while anybody follows the feed, and the worker that
+serves the feed combines them. The counts of a worker that died are lost.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from gateway.observability.status.state import (
 from gateway.openai.models import Model
 from gateway.record.in_flight import InFlight
 
-# what is told, of all processes together
+# limits of the published state, over all workers
 _MOST_REQUESTS: Final = 100
 _MOST_FINISHED: Final = 50
 _MOST_FAILURES: Final = 20
@@ -42,10 +42,10 @@ _MOST_MODELS: Final = 500
 _NAME_CHARACTERS: Final = 120
 _RATES: Final = 120
 _PUBLISH_SECONDS: Final = 1.0
-# how soon a worker sees that somebody looks, and how long is waited for all to see it
+# how often an idle worker checks for readers, and how long to wait for all workers to notice one
 _NOTICE_SECONDS: Final = 0.25
 _GATHER_SECONDS: Final = 1.0
-# a sample this old is of a worker that does not get to it
+# a worker whose sample is older is not keeping up
 _STALE_SECONDS: Final = 5.0
 
 _decode = msgspec.json.Decoder(Sample).decode
@@ -53,8 +53,8 @@ _decode = msgspec.json.Decoder(Sample).decode
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The live objects that the state is asked of. `started`: seconds of `time.monotonic`; `slot` is this worker's
-    place for its samples, where several serve.
+    """The live objects that the state is read from. `started`: a time of `time.monotonic`. `slot`: where this worker
+    writes its samples; None if it is the only worker.
     """
 
     version: str
@@ -70,7 +70,7 @@ class Sources:
 
 
 class StateAggregator:
-    """Gives the state, once a second while somebody listens."""
+    """Builds the state from the samples of all workers. The feed calls `look` once a second while it has readers."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -81,7 +81,7 @@ class StateAggregator:
         self._started_at = round(time.time() - (time.monotonic() - sources.started), 1)
 
     async def prepare(self) -> None:
-        """Make the other workers show what they do; wait a moment until they have."""
+        """Make the other workers publish samples, and wait for these, for at most one second."""
         if self._slot is None:
             return
         board, since = self._slot.board, time.time()
@@ -94,7 +94,7 @@ class StateAggregator:
             await asyncio.sleep(_NOTICE_SECONDS / 5)
 
     def look(self, first: bool) -> State:
-        """The state of now; `first` begins a series."""
+        """The current state; `first` begins a series."""
         if first:
             self._sampler.forget()
             self._rates.clear()
@@ -129,7 +129,7 @@ class StateAggregator:
         )
 
     async def publish(self) -> None:
-        """Show the other workers what this one does, whenever somebody looks; to be run as a task."""
+        """Publish this worker's samples to the others while anybody follows the feed. Run this as a task."""
         if self._slot is None:
             return
         sampler = Sampler(self._sources.in_flight, self._sources.history)
@@ -147,7 +147,7 @@ class StateAggregator:
         return self._sources.workers.count
 
     def _read_others(self) -> list[Sample]:
-        """What the others show; of one that is just writing, what it showed before."""
+        """The other workers' samples; the previous one of a worker that is just writing."""
         if self._slot is None:
             return []
         fresh: dict[int, Sample] = {}
@@ -181,7 +181,7 @@ def _newest(samples: Iterable[Sample]) -> list[Finished]:
 
 
 def _failures(samples: Iterable[Sample]) -> list[Failure]:
-    """The newest first; equal ones of several processes are one."""
+    """The newest first; equal failures of several workers are merged."""
     found: dict[tuple[str, int | None, str], Failure] = {}
     for failure in (failure for sample in samples for failure in sample.failures):
         key = (failure.outcome, failure.status, failure.text)

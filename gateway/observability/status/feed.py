@@ -1,12 +1,12 @@
-"""`GET /events`: what the gateway does, as server-sent events.
+"""`GET /events`: the gateway's state as server-sent events.
 
-The first event is a `snapshot`: the whole state (`State` in `state.py`). Then, once a second, comes a `change` with
-those fields of it that have changed, whole; a reader puts them in place of those it has. Each has an id. A reader that
-comes back with `Last-Event-ID` gets the changes that it missed; where they are no longer kept, or are those of another
-process, it gets a snapshot again, whose `reset` says so: "start", or "gap".
+The first event is a `snapshot` of the whole state (`State` in `state.py`). After it, once a second at most, a `change`
+carries the complete new value of each field that has changed; a reader replaces the fields it has. Every event has an
+id. A reader that reconnects with `Last-Event-ID` gets the changes that it missed. If these are no longer kept, or the
+id is another process's, it gets a snapshot whose `reset` is "gap"; that of a first connection is "start".
 
-While nobody listens, nothing is computed and nothing kept. A reader that is slow holds up nobody: what it has not
-taken is kept for all readers together, so long as there is room, and then it gets a snapshot.
+While nobody listens, nothing is computed or kept. A slow reader delays nobody: all readers share one buffer of changes,
+and a reader that falls behind it gets a snapshot.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from gateway.observability.status.access import StatusAccess
 from gateway.observability.status.state import State
 
 _INTERVAL_SECONDS: Final = 1.0
-# for readers whose connection broke
+# keep the series this long for readers whose connection broke
 _LINGER_SECONDS: Final = 15.0
 _MOST_LISTENERS: Final = 32
 _MOST_KEPT_BYTES: Final = 256 * 1024
@@ -42,7 +42,7 @@ _HEADERS: Final = {
 
 
 class Feed:
-    """The events, for any number of readers."""
+    """The events, for up to 32 readers."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Feed:
         silence: float = _SILENCE_SECONDS,
         stuck: float = _STUCK_SECONDS,
     ) -> None:
-        """`look(first)` gives the state of now; `first` opens a series, before which nobody listened and before which
-        `prepare` is called. A series ends `linger` seconds after its last listener;
-        a reader hears something every `silence` seconds, and is left when it takes nothing for `stuck` seconds.
+        """`look(first)` returns the current state. `first` begins a series, after a time without listeners; `prepare`
+        is awaited before it. A series ends `linger` seconds after its last listener left. A reader gets at least a
+        comment every `silence` seconds, and is disconnected if it reads nothing for `stuck` seconds.
         """
         self._look = look
         self._prepare = prepare
@@ -64,11 +64,11 @@ class Feed:
         self._linger = linger
         self.silence = silence
         self.stuck = stuck
-        # ids of another process are no ids of this one
+        # tells this process's ids from another's
         self._series = secrets.token_hex(4)
         self._number = 0
         self._fields: dict[str, bytes] = {}
-        # the changes that lead to the newest state, one number each
+        # the latest changes, with consecutive numbers
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._listeners = 0
@@ -79,17 +79,19 @@ class Feed:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Inside, there is one more listener. Raises ApiError 529."""
+        """Count one more listener for the duration of the block. Raises ApiError 529 at shutdown, or if there are too
+        many.
+        """
         if self._closed:
-            raise ApiError(529, "this gateway is being shut down", retry_after=1)
+            raise ApiError(529, "this gateway is shutting down", retry_after=1)
         if self._listeners >= _MOST_LISTENERS:
-            raise ApiError(529, f"{_MOST_LISTENERS} readers follow the status already; close one", retry_after=5)
+            raise ApiError(529, f"{_MOST_LISTENERS} readers already follow the status; close one", retry_after=5)
         self._listeners += 1
         try:
             if self._task is None or self._task.done():
                 self._begun.clear()
                 self._task = asyncio.create_task(self._run(), name="status feed")
-                # a fault ends the feed for those that read it; they come again
+                # an error ends the feed for its readers, which then reconnect
                 self._task.add_done_callback(lambda _: self._tell())
             await self._begun.wait()
             yield
@@ -107,7 +109,7 @@ class Feed:
         return self._closed or (self._task is not None and self._task.done())
 
     async def close(self) -> None:
-        """End the feed: the readers get what there is."""
+        """End the feed. Readers still get the events that are kept."""
         self._closed = True
         self._tell()
         if self._task is not None:
@@ -115,13 +117,13 @@ class Feed:
             await asyncio.wait([self._task])
 
     def number_of(self, event_id: str) -> int | None:
-        """The number of an event that a reader names; None if it is none of this series."""
+        """The number in an event's id; None if the id is not one of this process."""
         series, _, number = event_id.partition("-")
         known = series == self._series and number.isdecimal() and len(number) <= _MOST_DIGITS
         return int(number) if known else None
 
     def since(self, number: int | None, *, reset: str) -> tuple[bytes, int]:
-        """The frames behind an event, and the number of the last of them. A snapshot where they are not all there."""
+        """The frames after event `number`, and the number of the last one. A snapshot if they are not all kept."""
         missing = self._number - number if number is not None else -1
         if 0 <= missing <= len(self._kept):
             return b"".join(list(self._kept)[len(self._kept) - missing :]), self._number
@@ -129,7 +131,7 @@ class Feed:
         return self._frame("snapshot", snapshot), self._number
 
     async def wait(self, seconds: float) -> bool:
-        """Return when there is news; False if there was none for so long."""
+        """Wait for news. Returns False if there was none for this many seconds."""
         news = self._news
         try:
             async with asyncio.timeout(seconds):
@@ -160,7 +162,7 @@ class Feed:
         changed = {name: value for name, value in fields.items() if self._fields.get(name) != value}
         self._fields = fields
         if first or not changed:
-            # a series has no past, but its numbers go on
+            # a new series keeps no earlier changes, but continues the numbering
             self._number += first
             return
         self._number += 1
@@ -187,7 +189,7 @@ ACCESS: Final = web.AppKey("status access", StatusAccess)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """The feed, until the reader leaves or the gateway ends. Raises ApiError."""
+    """Send the feed until the reader leaves or the gateway shuts down. Raises ApiError."""
     request.app[ACCESS].check(request)
     feed = request.app[FEED]
     async with feed.listening():
@@ -208,11 +210,11 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def _write(request: web.Request, response: web.StreamResponse, frames: bytes) -> None:
-    """Write, and wait for a reader that is slow; one that takes nothing is left. Raises ConnectionError."""
+    """Write, and wait for a slow reader. Raises ConnectionError for one that reads nothing."""
     try:
         async with asyncio.timeout(request.app[FEED].stuck):
             await response.write(frames)
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the reader took nothing") from None
+        raise ConnectionResetError("the reader read nothing") from None

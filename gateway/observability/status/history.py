@@ -1,6 +1,6 @@
-"""The requests that ended last, and what all of them add up to.
+"""The last finished requests, and the totals of all.
 
-All that is kept while nobody watches; noted once for each request, at its end.
+This is all that is kept while nobody watches. A request is noted once, at its end.
 """
 
 import time
@@ -16,33 +16,33 @@ from gateway.record.request_record import RequestRecord
 
 _MOST_FINISHED: Final = 50
 _MOST_FAILURES: Final = 20
-# of what clients name: a model, or a field within an error
+# the longest model name shown, since clients choose them
 _NAME_CHARACTERS: Final = 120
 _TEXT_CHARACTERS: Final = 400
 _MESSAGES: Final = ("/v1/messages", "/v1/v1/messages")
 
 
-# what is kept of a request until somebody looks: id, the clock at its start, first event and end, time of its
-# end, outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
+# what is kept of a request until somebody looks: id; `time.perf_counter` at its start, first event and end; `time.time`
+# at its end; outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
 _Row = tuple[
     str, float, float | None, float, float, str, str, str, int | None, bool, str | None, str | None, Usage | None, int
 ]
 
 
 class History:
-    """What one process has done."""
+    """What one worker has done."""
 
     def __init__(self) -> None:
         self.totals = Totals()
-        # models that were seen to think
+        # models of which an answer contained thinking
         self.thinkers: set[str] = set()
         self._ended: deque[_Row] = deque(maxlen=_MOST_FINISHED)
         self._failed: deque[_Row] = deque(maxlen=_MOST_FAILURES)
 
     def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
-        """A request has ended. Of those that are none for a message, only the failed ones are kept.
+        """A request has ended. Among requests other than for messages, only failed ones are kept.
 
-        On the way of every request: what can be done when somebody looks is left until then.
+        This runs for every request, so it defers all formatting until somebody looks.
         """
         path = request.path
         if path in _MESSAGES:
@@ -63,7 +63,7 @@ class History:
 
     @property
     def failures(self) -> list[Failure]:
-        """The last errors, the newest first; equal ones are counted."""
+        """The last errors, the newest first; equal ones are merged and counted."""
         found: dict[tuple[str, int | None, str], Failure] = {}
         for ended in map(_finished, reversed(self._failed)):
             key = (ended.outcome, ended.status, ended.error or "")
@@ -96,13 +96,13 @@ class History:
 
 
 def shown_model(record: RequestRecord) -> str:
-    """The model's name, the backend's where that is known."""
+    """The backend's name of the model if known, otherwise the client's."""
     return _shown(record.backend_model or record.model or "")
 
 
 def _shown(name: str) -> str:
     name = name[:_NAME_CHARACTERS]
-    # a client may send what a terminal would obey
+    # a client may send control characters for a terminal
     return name if name.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in name)
 
 

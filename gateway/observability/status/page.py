@@ -1,7 +1,7 @@
 """`GET /`: the status page, for browsers.
 
-The page is one file without data: its script reads the event feed, and asks for the status key where that is needed.
-It may load nothing, send nothing elsewhere, and run no script and use no style but its own.
+The page is one file without data: its script reads the event feed, and asks for the status key if that is required. The
+content security policy lets it load nothing, connect nowhere else, and use only its own script and style.
 """
 
 import base64
@@ -24,7 +24,7 @@ class _Page(NamedTuple):
 
 
 def front_page(otherwise: Handler) -> Handler:
-    """The page for clients that take HTML; `otherwise` answers all others."""
+    """A handler that answers clients that accept HTML with the page, and passes all other requests to `otherwise`."""
 
     async def front(request: web.Request) -> web.StreamResponse:
         return _respond(request) if "text/html" in request.headers.get("Accept", "") else await otherwise(request)

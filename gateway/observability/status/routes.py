@@ -9,8 +9,10 @@ from gateway.observability.status.page import front_page
 
 
 def add_status_routes(app: web.Application, access: StatusAccess, *, otherwise: Handler) -> None:
-    """`access` says who may read the feed; `otherwise` answers at `/` whoever takes no HTML."""
+    """Add the routes. `access` decides who may read the feed; `otherwise` answers requests at `/` from clients that do
+    not accept HTML.
+    """
     app[ACCESS] = access
-    # a HEAD would have no end
+    # the response to a HEAD request would never end
     app.router.add_get("/events", events, allow_head=False)
     app.router.add_get("/", front_page(otherwise))

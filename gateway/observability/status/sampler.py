@@ -1,7 +1,7 @@
-"""What this process is doing at one moment, asked of the live objects: requests pay nothing for being watched.
+"""What this worker is doing at one moment, read from the live objects: watching costs the requests nothing.
 
-Nobody counts tokens while a stream runs, only its bytes are known. How many bytes a token takes depends on the backend,
-which may send several in a chunk, so it is learnt from the answers that ended, whose tokens the backend told.
+Nobody counts tokens while a stream runs; only its bytes are known. The bytes per token depend on the backend, which may
+send several tokens in a chunk, so they are learnt from finished answers, whose tokens the backend has counted.
 """
 
 import time
@@ -15,17 +15,17 @@ from gateway.observability.status.state import Finished, RequestState, Running, 
 from gateway.record.in_flight import InFlight
 from gateway.record.request_record import RECORD, RequestRecord
 
-# the oldest are shown: they are the ones that somebody wonders about
+# the oldest are shown: they are the ones that a reader wonders about
 _MOST_REQUESTS: Final = 100
-# an event that holds one token: its frame, and some four characters
+# the assumed size of an event with one token: its frame, and about four characters
 _USUAL_BYTES: Final = 125.0
-# what an answer has beside its tokens, about: start and end of the message and of a block
+# the approximate size of an answer without its tokens: start and end of the message and of one block
 _FRAME_BYTES: Final = 750
-# answers shorter than this are mostly frame
+# a shorter answer consists mostly of frames
 _LEAST_TOKENS: Final = 8
-# over a shorter time, a rate says nothing
+# a rate over a shorter time is meaningless
 _SHORTEST_SECONDS: Final = 0.1
-# of the newest rate in the one shown, so that it can be read
+# the weight of the newest rate in the displayed one, which would otherwise jump
 _WEIGHT: Final = 0.5
 _ENDED: Final = (StreamState.MESSAGE_ENDED, StreamState.CLOSED)
 _STATES: Final[dict[StreamState, RequestState]] = {
@@ -39,22 +39,22 @@ _STATES: Final[dict[StreamState, RequestState]] = {
 
 
 class Sampler:
-    """Takes samples, one after the other; rates are those since the last one."""
+    """Takes samples. Rates are measured since the previous sample."""
 
     def __init__(self, in_flight: InFlight, history: History) -> None:
         self._in_flight = in_flight
         self._history = history
         self._taken_at: float | None = None
-        # by request: bytes, and the rate that was shown
+        # by request id: bytes sent, and the displayed rate
         self._seen: dict[str, tuple[int, float]] = {}
 
     def forget(self) -> None:
-        """The next sample is the first of a new series."""
+        """Make the next sample the first of a new series."""
         self._taken_at = None
         self._seen = {}
 
     def take(self) -> Sample:
-        """The sample of now."""
+        """Take a sample."""
         now, history = time.perf_counter(), self._history
         records = [request[RECORD] for request in self._in_flight.requests]
         finished = history.finished
@@ -68,7 +68,7 @@ class Sampler:
             sent, shown = self._seen.get(record.request_id, (0, 0.0))
             tokens = (record.sent - sent) / per_token if seconds > 0 else 0.0
             rate += tokens / seconds if tokens else 0.0
-            # one that began meanwhile had less time
+            # a stream that began since the last sample had less time
             span = min(seconds, now - record.first_event) if record.first_event else seconds
             current = tokens / max(span, _SHORTEST_SECONDS) if tokens else 0.0
             shown = current if not shown else _WEIGHT * current + (1 - _WEIGHT) * shown
@@ -88,7 +88,7 @@ class Sampler:
         )
 
     def _ended_since(self, finished: list[Finished], ratios: dict[str, float], seconds: float) -> float:
-        """The rate of what went out after the last sample to requests that have ended."""
+        """The rate of the requests that have ended since the last sample, in tokens per second."""
         if seconds <= 0:
             return 0.0
         since = time.time() - seconds
@@ -101,7 +101,7 @@ class Sampler:
 
 
 def _bytes_per_token(finished: Iterable[Finished]) -> dict[str, float]:
-    """By model; under the empty name, for those of which nothing is known."""
+    """Bytes per token by model; the entry "" is for models without a finished answer."""
     sums: dict[str, tuple[int, int]] = {}
     for ended in finished:
         if ended.stream and ended.output_tokens and ended.output_tokens >= _LEAST_TOKENS and ended.bytes:
@@ -131,7 +131,7 @@ def _running(record: RequestRecord, now: float, per_token: float, rate: float) -
 def _state(writer: StreamWriter | None) -> RequestState:
     if writer is None or not (writer.has_content or writer.state in _ENDED):
         return "waiting"
-    # between two blocks it is at work on the next
+    # between two blocks, the next one is being written
     return _STATES.get(writer.state, "writing")
 
 

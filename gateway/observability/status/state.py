@@ -1,8 +1,8 @@
-"""What the event feed tells, as types: the gateway writes them, `claude-gateway watch` reads them.
+"""The types of the event feed: the gateway writes them, `claude-gateway watch` reads them.
 
-No prompt, no answer, no token and no key has a place here. A reader that is older or newer than the gateway skips what
-it does not know, and takes the defaults for what is missing. Times are seconds since 1970, where they end with `_at`,
-or seconds and milliseconds that passed.
+They contain no prompt, answer, token or key. A reader that is older or newer than the gateway ignores unknown fields
+and uses the defaults for missing ones. Fields that end with `_at` are seconds since 1970; `_seconds` and `_ms` are
+durations.
 """
 
 from typing import Literal
@@ -10,12 +10,12 @@ from typing import Literal
 from msgspec import Struct, field
 
 RequestState = Literal["waiting", "thinking", "writing", "calling a tool", "ending"]
-# a list that was said to hold reasoning models, or an answer that was seen to think
+# offered: the model list says that it thinks; seen: an answer contained thinking
 Thinking = Literal["", "offered", "seen"]
 
 
 class Running(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A request that is being answered. Tokens are estimated from the bytes that went out."""
+    """A request in progress. Tokens are estimated from the bytes sent to the client."""
 
     id: str
     model: str = ""
@@ -31,8 +31,8 @@ class Running(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Finished(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A request that was answered. `outcome` and `error` are those of its log line; `status` is None if the client
-    left before there was one. `tokens_per_second` counts from the first event on.
+    """A finished request. `outcome` and `error` are those of its log line; `status` is None if the client left before
+    it got a response. `tokens_per_second` is measured from the first event on.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Finished(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Failure(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """An error, how often it came, when last, and what to do about it."""
+    """An error: how often it occurred, when last, and what to do about it."""
 
     last_at: float
     outcome: str
@@ -65,7 +65,7 @@ class Failure(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Totals(Struct, kw_only=True):
-    """Since the start, of the processes that run now."""
+    """Totals since the start of the workers that are running now."""
 
     requests: int = 0
     ok: int = 0
@@ -76,13 +76,13 @@ class Totals(Struct, kw_only=True):
     output_tokens: int = 0
 
     def add(self, other: "Totals") -> None:
-        """Count another process's, too."""
+        """Add another worker's totals."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """What one process sees at one moment. `in_flight` counts all, `requests` shows the oldest."""
+    """One worker's view at one moment. `in_flight` counts all requests in progress, `requests` has the oldest."""
 
     sampled_at: float
     in_flight: int = 0
@@ -95,7 +95,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 class ModelStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A model that the backend has; None and "" where nothing is known."""
+    """A model of the backend; None and "" mean unknown."""
 
     id: str
     context_window: int | None = None
@@ -105,7 +105,9 @@ class ModelStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class GatewayStatus(Struct, frozen=True, kw_only=True):
-    """The gateway itself. `workers`: how many processes serve; `keys`: whether it gives out keys of its own."""
+    """The gateway itself. `workers`: the number of serving processes; `workers_seen`: how many of them this state
+    covers; `keys`: whether clients need a key of the gateway.
+    """
 
     version: str = ""
     started_at: float = 0.0
@@ -116,7 +118,9 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
 
 
 class BackendStatus(Struct, frozen=True, kw_only=True):
-    """The backend. `reached`: it has answered at least once; `models`: how many, None before it gave its list."""
+    """The backend. `reached`: whether it has answered at least once; `models`: their number, None until it has given
+    its list.
+    """
 
     url: str = ""
     reached: bool = False
@@ -124,7 +128,7 @@ class BackendStatus(Struct, frozen=True, kw_only=True):
 
 
 class BreakerState(Struct, frozen=True, kw_only=True):
-    """The circuit breaker; of several processes, the worst."""
+    """The circuit breaker; of several workers, the one in the worst state."""
 
     state: str = "disabled"
     failures: int = 0
@@ -132,7 +136,7 @@ class BreakerState(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """All that the feed tells. `rates`: tokens a second of all answers, a value for each second, the newest last."""
+    """The whole state. `rates`: tokens per second of all answers together, a value for each second, the newest last."""
 
     gateway: GatewayStatus = GatewayStatus()
     backend: BackendStatus = BackendStatus()

@@ -1,1 +1,1 @@
-"""OpenTelemetry's traces."""
+"""OpenTelemetry traces."""

@@ -1,7 +1,7 @@
-"""Whether requests are traced: as OpenTelemetry's standard environment variables say.
+"""Turns tracing on or off by OpenTelemetry's standard environment variables.
 
-`OTEL_TRACES_EXPORTER` names exporters; without it, an endpoint for OTLP is enough. Nothing of OpenTelemetry is loaded
-before it is known that spans are wanted: its packages are an extra, and take time to load.
+`OTEL_TRACES_EXPORTER` names exporters; without it, an OTLP endpoint is enough. OpenTelemetry is imported only if spans
+are wanted: its packages are an optional extra, and slow to import.
 
 Source: OpenTelemetry's specification, "Environment Variable Specification" and "OpenTelemetry Protocol Exporter".
 """
@@ -20,38 +20,39 @@ from gateway.backend.endpoint import Endpoint
 from gateway.record.request_record import RequestRecord
 
 _EXPORTERS: Final = ("otlp", "console")
-# the more special one first
+# the more specific one first
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-# what the SDK reads as whole numbers, and would not start with else
+# variables that the SDK reads as whole numbers; it does not start with any other value
 _NUMBER: Final = re.compile(r"OTEL_(?:BSP_\w+|\w+_LIMIT)")
 _PACKAGES: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 class TracingError(Exception):
-    """Traces cannot be set up as the environment says; the text names the variable, and what is allowed."""
+    """The environment asks for traces that cannot be set up. The text names the variable and what is allowed."""
 
 
 class Tracer(Protocol):
-    """What a tracer tells of requests; both are for `Observers`."""
+    """Traces requests. `Observers` calls both methods."""
 
     def began(self, request: web.Request, record: RequestRecord) -> None:
-        """A request begins: from now on `trace_of` gives its trace."""
+        """A request begins. From now on, `trace_of` returns its trace."""
 
     def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
-        """The request is over. `status` is None if the client left before it was told any."""
+        """The request is over. `status` is None if the client left before it got a response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """That requests are traced, and by which exporters their spans leave."""
+    """Tracing is on, with these exporters."""
 
     exporters: tuple[str, ...]
 
     @contextlib.asynccontextmanager
     async def running(self, backend: Endpoint) -> AsyncIterator[Tracer]:
-        """Begins spans, and sends them, inside the block; on leaving it, what is waiting is sent, for two seconds at
-        most. To be called in the process that serves: threads do not survive a fork. Raises TracingError.
+        """Give a tracer for the duration of the block; on leaving, send the waiting spans, for at most two seconds.
+
+        Call this in the process that serves, since threads do not survive a fork. Raises TracingError.
         """
         from gateway.observability.tracing.span_export import SpanExport
         from gateway.observability.tracing.spans import SpanTracer
@@ -67,7 +68,9 @@ class Tracing:
 
 
 def load_tracing(environment: Mapping[str, str]) -> Tracing | None:
-    """None where nothing is traced. Raises TracingError for what cannot be done, without a guess what was meant."""
+    """The tracing that the environment asks for, or None. Raises TracingError, rather than guess, for an unsupported
+    value.
+    """
     if _get(environment, "OTEL_SDK_DISABLED").lower() == "true":
         return None
     named = _get(environment, "OTEL_TRACES_EXPORTER")
@@ -79,8 +82,8 @@ def load_tracing(environment: Mapping[str, str]) -> Tracing | None:
         raise TracingError(f"OTEL_TRACES_EXPORTER={named}: must be {', '.join(_EXPORTERS)} or none")
     if not _installed():
         raise TracingError(
-            f"{switch} is set, but what traces need is not installed: pip install 'claude-gateway[otel]', or set "
-            "OTEL_TRACES_EXPORTER=none"
+            f"{switch} is set, but the packages for tracing are not installed: pip install 'claude-gateway[otel]', or "
+            "set OTEL_TRACES_EXPORTER=none"
         )
     for name, value in environment.items():
         if _NUMBER.fullmatch(name) and not re.fullmatch("[0-9]*", value.strip()):
@@ -94,11 +97,11 @@ def _check_otlp(environment: Mapping[str, str]) -> None:
     protocol = _first(environment, _PROTOCOLS)
     if protocol and _get(environment, protocol) != "http/protobuf":
         raise TracingError(
-            f"{protocol}={_get(environment, protocol)}: must be http/protobuf, which collectors take at port 4318"
+            f"{protocol}={_get(environment, protocol)}: must be http/protobuf, which collectors accept on port 4318"
         )
     endpoint = _first(environment, _ENDPOINTS)
     if endpoint and not _is_url(_get(environment, endpoint)):
-        # it may hold a password
+        # not shown: it may contain a password
         raise TracingError(f"{endpoint}: must be an http:// or https:// URL such as http://127.0.0.1:4318")
 
 
@@ -118,7 +121,7 @@ def _installed() -> bool:
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """The first variable that is set; empty if none is."""
+    """The name of the first variable that is set, or ""."""
     return next((name for name in names if _get(environment, name)), "")
 
 

@@ -1,7 +1,7 @@
-"""Spans on their way out: OpenTelemetry's SDK and exporters, and what is said when nobody takes the spans.
+"""Sends spans through OpenTelemetry's SDK and exporters, and logs when nobody accepts them.
 
-The SDK gathers spans and sends them from a thread of its own; its queue has an end, and what does not fit is dropped.
-A collector that is away is told of once, and once when it is back: not with each batch, every few seconds.
+The SDK queues spans and sends them from a thread of its own; it drops spans that do not fit into the queue. The log has
+one line when the collector becomes unreachable and one when it is back, not one for each batch every few seconds.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from opentelemetry.trace import Tracer
 
 from gateway import __version__
 
-# at the end, for spans that are waiting
+# the time to send waiting spans at shutdown
 _FLUSH_SECONDS: Final = 2.0
 _REASON_CHARACTERS: Final = 200
 
@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 
 class SpanExport:
-    """Sends spans to exporters by name. Names and all else come from the environment, by OpenTelemetry's names.
+    """Sends spans to the exporters in `names` (`otlp`, `console`). The SDK takes everything else from OpenTelemetry's
+    environment variables.
 
     Raises ValueError for a variable that the SDK cannot use.
     """
@@ -47,20 +48,20 @@ class SpanExport:
             raise
 
     def tracer(self) -> Tracer:
-        """What begins spans."""
+        """OpenTelemetry's tracer, which starts spans."""
         return self._provider.get_tracer("claude-gateway", __version__)
 
     async def close(self) -> None:
-        """Send what is waiting, as far as that is possible in two seconds."""
+        """Send the waiting spans, for at most two seconds."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:
             self._provider.shutdown()
-            # the loop does not wait for a thread that is late
+            # a thread that finishes late may find the loop closed
             if not loop.is_closed():
                 loop.call_soon_threadsafe(done.set)
 
-        # a daemon: the process ends without it
+        # a daemon thread does not keep the process alive
         threading.Thread(target=shut_down, name="last spans", daemon=True).start()
         try:
             async with asyncio.timeout(_FLUSH_SECONDS):
@@ -71,7 +72,7 @@ class SpanExport:
 
 
 class _Otlp(SpanExporter):
-    """The exporter to a collector. Tells when it begins to fail, and when it works again."""
+    """The exporter to a collector. Logs when it begins to fail, and when it works again."""
 
     def __init__(self, listener: "_Listener") -> None:
         self._session = _Session()
@@ -80,7 +81,7 @@ class _Otlp(SpanExporter):
         self._lost = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; a failure is no exception."""
+        """Send a batch. A failure is a result, not an exception."""
         self._session.problem = self._listener.reason = ""
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
@@ -93,17 +94,17 @@ class _Otlp(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 class _Session(requests.Session):
-    """Keeps why a request failed: of that, the exporter tells nothing or too much."""
+    """Remembers why a request failed, which the exporter reports too tersely or too verbosely."""
 
     problem = ""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """Send a request."""
+        """Send a request, and remember its failure in `problem`."""
         try:
             response = super().send(request, **options)
         except requests.RequestException as error:
@@ -121,8 +122,8 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 class _Listener(logging.Handler):
-    """Takes what OpenTelemetry logs. What exporters say is kept for the one line about it; all else is passed on, the
-    first time that it is said.
+    """Handles what OpenTelemetry logs. Keeps the exporters' last message for the one line about a failure; passes every
+    other message on, once.
     """
 
     def __init__(self) -> None:
@@ -133,17 +134,17 @@ class _Listener(logging.Handler):
         self._propagated = self._logger.propagate
 
     def install(self) -> None:
-        """Stand in front of all other handlers."""
+        """Take the messages instead of all other handlers."""
         self._logger.addHandler(self)
         self._logger.propagate = False
 
     def remove(self) -> None:
-        """Let others have what is logged."""
+        """Give the messages back to the other handlers."""
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated
 
     def emit(self, record: logging.LogRecord) -> None:
-        """The standard library's hook."""
+        """Handle a record: logging's hook."""
         message = record.getMessage()[:_REASON_CHARACTERS]
         if record.name.startswith("opentelemetry.exporter."):
             self.reason = message
@@ -153,7 +154,7 @@ class _Listener(logging.Handler):
 
 
 def _resource() -> Resource:
-    """The environment's, which may name the service."""
+    """The resource of the environment, which may name the service; the default name is `claude-gateway`."""
     resource = Resource.create({"service.version": __version__, "process.pid": os.getpid()})
     if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": "claude-gateway"}))

@@ -1,15 +1,15 @@
-"""Spans: one for each request for messages, and within it one for each call to the backend.
+"""Spans: one for each request for messages and, within it, one for each call to the backend.
 
     POST /v1/messages        SERVER, by OpenTelemetry's conventions for HTTP
-      chat vendor/model-1    CLIENT, a try; by the conventions for generative AI, and for HTTP
+      chat vendor/model-1    CLIENT, one try; by the conventions for generative AI, and for HTTP
 
-What is known of an answer is taken from its record when it is over, with the times in it; an event of a stream costs
-nothing. Tokens and models of the answer are attributes of the call only, since tools add them up over spans. No span
-holds a prompt, an answer or a token; of an error it holds what the log has.
+A span gets its data and times from the request's record when the answer is over, so events of a stream cost nothing.
+Tokens and models of the answer are attributes of the call only, since tools add them up over spans. No span contains a
+prompt, an answer or a token; about an error, it contains what the log has.
 
-Names are those of the package opentelemetry-semantic-conventions 0.66b2 (conventions 1.44.0), and `claude_gateway.*`
-for what these do not know. They are written out: that package says of most that they are deprecated, for the
-conventions of generative AI have moved to a repository of their own.
+The names are those of the package opentelemetry-semantic-conventions 0.66b2 (conventions 1.44.0), or `claude_gateway.*`
+where it has none. They are written out because the package marks most of them as deprecated: the conventions for
+generative AI have moved to their own repository.
 """
 
 import time
@@ -45,9 +45,9 @@ Value = str | int | float | bool | list[str]
 _ROUTES: Final = {
     f"{prefix}/messages{rest}": f"/v1/messages{rest}" for prefix in ("/v1", "/v1/v1") for rest in ("", "/count_tokens")
 }
-# of what strangers choose
+# the longest value that a client or a backend may choose
 _CHARACTERS: Final = 200
-# where the conventions have another name than our profiles; to them, who speaks OpenAI's API is OpenAI
+# profiles that have another name in the conventions, which call any provider of OpenAI's API `openai`
 _PROVIDERS: Final[Mapping[str, str]] = {
     "generic": "openai",
     "azure": "azure.ai.openai",
@@ -57,28 +57,28 @@ _PROVIDERS: Final[Mapping[str, str]] = {
 
 
 class SpanTracer:
-    """Begins spans with OpenTelemetry's `tracer`."""
+    """Starts spans with OpenTelemetry's `tracer`."""
 
     def __init__(self, tracer: OtelTracer, backend: Endpoint) -> None:
         self._tracer = tracer
         self._to_backend: dict[str, Value] = {
             "gen_ai.operation.name": "chat",
             "http.request.method": "POST",
-            # without its query, which may hold a key
+            # without the query, which may contain a key
             "url.full": backend.shown,
             "server.address": backend.host,
             "server.port": backend.chat.port or 0,
         }
 
     def began(self, request: web.Request, record: RequestRecord) -> None:
-        """A request for messages, or for their tokens, is part of its client's trace, or begins one."""
+        """Start the span of a request for messages or their token count, in the client's trace if it sent one."""
         resource = request.match_info.route.resource
         route = None if resource is None else _ROUTES.get(resource.canonical)
         if route is not None:
             request[TRACE] = request[_SPAN] = self._begin(request, record, route)
 
     def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
-        """The request is over. `status` is None if the client left before it was told any."""
+        """The request is over. `status` is None if the client left before it got a response."""
         if (span := request.get(_SPAN)) is not None:
             span.end(record, status)
 
@@ -104,7 +104,7 @@ class SpanTracer:
 
 
 class RequestSpan:
-    """One request. `clock` is what makes nanoseconds since 1970 of those of `time.perf_counter`."""
+    """One request. `clock` plus `time.perf_counter` in nanoseconds gives nanoseconds since 1970."""
 
     __slots__ = ("_calls", "_clock", "_log", "_model", "_span", "_to_backend", "_tracer", "_within")
 
@@ -115,12 +115,12 @@ class RequestSpan:
         self._to_backend = to_backend
         self._within = set_span_in_context(span, Context())
         self._calls: list[CallSpan] = []
-        # which the backend says that it is
+        # the model that the backend says it is
         self._model: str | None = None
         self._log = TRACE_ID.set(f"{span.get_span_context().trace_id:032x}")
 
     def describe(self, request: MessagesRequest, *, model: str, profile: str) -> None:
-        """What the backend is asked for, by its own name of the model, and what kind of backend it is."""
+        """Set what the next calls ask for. `model` is the backend's name for it, `profile` the kind of backend."""
         asked: dict[str, Value | None] = {
             "gen_ai.provider.name": _PROVIDERS.get(profile, profile),
             "gen_ai.request.model": _cut(model),
@@ -133,7 +133,7 @@ class RequestSpan:
         self._to_backend = self._to_backend | {name: value for name, value in asked.items() if value is not None}
 
     def call(self) -> CallTrace:
-        """A call begins, to which `describe` has said what it asks for."""
+        """A call begins. Call `describe` first."""
         attributes = self._to_backend
         if self._calls:
             attributes = attributes | {"http.request.resend_count": len(self._calls)}
@@ -149,11 +149,11 @@ class RequestSpan:
         return call
 
     def answering(self, data: bytes) -> None:
-        """An answer begins with these bytes."""
+        """The answer begins with these bytes, which may name the model."""
         self._model = answering_model(data)
 
     def end(self, record: RequestRecord, status: int | None) -> None:
-        """The request is over. `status` is None if the client left before it was told any."""
+        """The request is over. `status` is None if the client left before it got a response."""
         TRACE_ID.reset(self._log)
         if self._span.is_recording():
             self._tell_answer(record)
@@ -163,7 +163,9 @@ class RequestSpan:
         self._span.end(end_time=self._now())
 
     def _tell_answer(self, record: RequestRecord) -> None:
-        """What became of the calls. An answer of which the client got anything is the last one's."""
+        """Add the outcome of each call to its span, and the answer's data to the last one's: only the last call can
+        have answered the client.
+        """
         for call in self._calls:
             call.tell_outcome()
         if not self._calls:
@@ -181,7 +183,7 @@ class RequestSpan:
         span.set_attributes(
             {
                 "gen_ai.response.finish_reasons": [record.stop_reason or ""],
-                # the conventions count cached tokens in; Anthropic does not
+                # the conventions include cached tokens; Anthropic does not
                 "gen_ai.usage.input_tokens": usage.input_tokens
                 + usage.cache_read_input_tokens
                 + usage.cache_creation_input_tokens,
@@ -198,7 +200,7 @@ class RequestSpan:
             "claude_gateway.request.model": _cut(record.model) if record.model else None,
         }
         span.set_attributes({name: value for name, value in told.items() if value is not None})
-        # a stream that breaks off has had its 200; a client's own fault is no error of a server
+        # a stream that breaks off has already had its status 200; a client's fault is not an error of a SERVER span
         if status is not None and (status >= 500 or (status == 200 and record.outcome != "ok")):
             span.set_attribute("error.type", record.error_type or str(status))
             span.set_status(Status(StatusCode.ERROR, _cut(record.error or "")))
@@ -214,8 +216,8 @@ _SPAN: Final = web.RequestKey("span", RequestSpan)
 
 
 class CallSpan:
-    """One call. Its span is ended with the request's, when all is known of it; `ended_at` is on the clock of
-    `time.perf_counter`.
+    """One call. Its span ends together with the request's, when everything about it is known. `ended_at` is a time of
+    `time.perf_counter`, or 0.0.
     """
 
     __slots__ = ("_failure", "_status", "ended_at", "headers", "span")
@@ -230,18 +232,18 @@ class CallSpan:
         self._failure: tuple[str, str] | None = None
 
     def answered(self, status: int) -> None:
-        """The answer's head has come."""
+        """The response's status and headers have arrived."""
         self._status = status
 
     def ended(self, error: BaseException | None) -> None:
-        """The call is over. Only the backend's faults are the call's: a client may leave."""
+        """The call is over. Only a backend's fault counts as its failure: if the client left, the call did not fail."""
         self.ended_at = time.perf_counter()
         if isinstance(error, BackendFault):
-            # the error itself would hold the frames that it went through
+            # not the exception itself: its traceback would keep frames alive
             self._failure = kind_of(error), "" if error.quotes else error.message
 
     def tell_outcome(self) -> None:
-        """Put into the span what became of the call."""
+        """Add the status and the failure to the span."""
         if self._status is not None:
             self.span.set_attribute("http.response.status_code", self._status)
         if self._failure is not None:
@@ -251,7 +253,7 @@ class CallSpan:
 
 
 def _remote(client: TraceContext | None) -> Context:
-    """A context of OpenTelemetry's in which the client's span is the current one."""
+    """An OpenTelemetry context whose current span is the client's."""
     if client is None:
         return Context()
     state = TraceState.from_header([client.state]) if client.state else None

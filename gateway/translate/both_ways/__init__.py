@@ -1,1 +1,1 @@
-"""What goes to the client and comes back with its next request: tool names and ids, signed reasoning."""
+"""Data that goes to the client and returns with its next request: tool names and ids, signed reasoning."""

@@ -1,9 +1,10 @@
-"""What a backend gives to be sent back unread: signed or encrypted reasoning.
+"""Signed or encrypted reasoning, which a backend sends and expects back unchanged.
 
-Gemini signs tool calls (`extra_content.google.thought_signature`) and refuses a history without the signatures;
-OpenRouter gives `reasoning_details`, whose signed and encrypted items the models behind it want back unchanged.
-Clients have a place for such things: a `redacted_thinking` block is kept and returned byte for byte
-(research/claude-code.md, section 4.1). So the conversation itself carries them, and any replica can read them.
+Gemini signs tool calls (`extra_content.google.thought_signature`) and refuses a history without the signatures
+(https://ai.google.dev/gemini-api/docs/thought-signatures). OpenRouter sends `reasoning_details`, whose signed and
+encrypted items the underlying models want back (https://openrouter.ai/docs/use-cases/reasoning-tokens). Clients keep
+`redacted_thinking` blocks and return them byte for byte, so the conversation itself carries these data in such blocks,
+and any replica can read them.
 """
 
 from collections.abc import Sequence
@@ -14,18 +15,18 @@ from msgspec import Struct
 
 from gateway.anthropic.request import Block
 
-# Clients send the signature of a thinking block back byte for byte and do not check it. Ours says which thinking is a
-# backend's and never was Anthropic's.
+# Clients return the signature of a thinking block byte for byte and do not check it. This one marks thinking that came
+# from a backend, not from Anthropic.
 SIGNATURE: Final = "claude-gateway"
 _MARK: Final = "claude-gateway:"
-# what of an item comes in pieces in a stream; of its other fields the last value that is not null counts
+# the fields of an item that a stream sends in pieces; for other fields, the last value that is not null counts
 _IN_PIECES: Final = frozenset({"text", "summary", "data"})
-# an item with one of these cannot be replaced by the text that the client keeps
+# the client's copy of the text cannot replace an item with one of these fields
 _OPAQUE: Final = ("data", "signature")
 
 
 class SignedReasoning(Struct, omit_defaults=True):
-    """What one turn of the assistant carries: reasoning, and what came with tool calls, by the client's id of each."""
+    """The data of one assistant turn: reasoning, and the extra content of tool calls by the client's call id."""
 
     reasoning_details: list[dict[str, Any]] = []
     extra_content: dict[str, dict[str, Any]] = {}
@@ -35,8 +36,8 @@ _decode = msgspec.json.Decoder(SignedReasoning).decode
 
 
 class ReasoningDetails:
-    """The `reasoning_details` of one answer, put together from the pieces of a stream: pieces of one type and index
-    are one item, a piece without an index is an item of its own.
+    """The `reasoning_details` of one answer, assembled from the pieces of a stream: pieces with the same type and index
+    form one item; a piece without an index is a separate item.
     """
 
     __slots__ = ("_items",)
@@ -45,7 +46,7 @@ class ReasoningDetails:
         self._items: dict[object, dict[str, Any]] = {}
 
     def add(self, details: Any) -> None:
-        """Take what a chunk holds."""
+        """Add the `reasoning_details` of a chunk."""
         for piece in details if isinstance(details, list) else ():
             if isinstance(piece, dict):
                 index = piece.get("index")
@@ -53,7 +54,7 @@ class ReasoningDetails:
                 _extend(self._items.setdefault(key, {}), piece)
 
     def take(self) -> str | None:
-        """The data of a block for what has gathered, which is then forgotten; None where text alone says it all."""
+        """The block data for the items so far, which are then cleared; None if plain text can replace them."""
         if not self._items:
             return None
         items = list(self._items.values())
@@ -64,12 +65,12 @@ class ReasoningDetails:
 
 
 def pack_extra_content(call_id: str, extra_content: dict[str, Any]) -> str:
-    """The data of a block for what came with the tool call that has this id for the client."""
+    """The block data for the extra content of the tool call with this client id."""
     return _pack(SignedReasoning(extra_content={call_id: extra_content}))
 
 
 def unpack(blocks: Sequence[Block]) -> SignedReasoning:
-    """All that the blocks of a turn carry. What is not ours, or was changed, counts for nothing."""
+    """The data in the blocks of a turn. Blocks that are not from this gateway, or were altered, are ignored."""
     found = SignedReasoning()
     for block in blocks:
         if block.type == "redacted_thinking" and isinstance(block.data, str) and block.data.startswith(_MARK):

@@ -1,7 +1,7 @@
-"""Tool names and call ids, in the form that each side accepts, and back again.
+"""Tool names and call ids, converted to the form that each side accepts, and back.
 
-Both are mapped without state, so that any replica maps them alike at any time, and the translated conversation stays
-the same from turn to turn.
+The mappings are stateless: every replica gives the same result at any time, and the translated conversation stays the
+same from turn to turn.
 """
 
 import base64
@@ -15,7 +15,7 @@ from gateway.anthropic.request import Tool
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage
 
-# OpenAI and its followers refuse longer names; MCP plugins have them
+# OpenAI and compatible backends refuse longer names, which MCP plugins use
 # (https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`)
 _NAME_LIMIT: Final = 64
 _CLIENT_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
@@ -23,14 +23,14 @@ _ENCODED: Final = "toolu_b64_"
 
 
 def backend_name(name: str) -> str:
-    """A tool's name as backends take it: 64 characters at most, the same for the same name always."""
+    """A tool's name as backends accept it: at most 64 characters. The result depends on the name alone."""
     if len(name) <= _NAME_LIMIT:
         return name
     return f"{name[:55]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
-    """The way back: shortened names to the client's own. Names that went as they are do not appear."""
+    """The client's names by their shortened form. Names that were not shortened are absent."""
     if not tools:
         return {}
     if isinstance(tools, SharedTools):
@@ -47,14 +47,14 @@ def _long_names(tools: Iterable[Tool]) -> dict[str, str]:
 
 
 def client_id(call_id: str) -> str:
-    """A backend's call id in the alphabet that clients check for; `backend_id` undoes it."""
+    """A backend's call id in the alphabet that clients accept; `backend_id` is the inverse."""
     if _CLIENT_ID.fullmatch(call_id) and not call_id.startswith(_ENCODED):
         return call_id
     return _ENCODED + base64.urlsafe_b64encode(call_id.encode()).decode().rstrip("=")
 
 
 def backend_id(tool_use_id: str) -> str:
-    """The id that the backend gave this call. An id that only looks encoded is its own."""
+    """The backend's id of this call. An id that only looks encoded is returned unchanged."""
     if not tool_use_id.startswith(_ENCODED):
         return tool_use_id
     code = tool_use_id.removeprefix(_ENCODED)
@@ -66,7 +66,7 @@ def backend_id(tool_use_id: str) -> str:
 
 
 def fit_ids(messages: Sequence[ChatMessage], profile: Profile) -> None:
-    """Give the ids of calls and results the length that the backend takes, the same for the same id always."""
+    """Change the ids of calls and results to a length that the backend accepts. Equal ids stay equal."""
     if profile.tool_id_length is None and profile.max_tool_id_length is None:
         return
     for message in messages:
@@ -77,7 +77,7 @@ def fit_ids(messages: Sequence[ChatMessage], profile: Profile) -> None:
 
 
 def _fitting_id(call_id: str, profile: Profile) -> str:
-    """The id if it fits; else letters and digits of the length that it must have, or may have at most."""
+    """The id if it fits; otherwise a hash of it in letters and digits, with the exact or maximum length."""
     exact, most = profile.tool_id_length, profile.max_tool_id_length
     if exact is not None and len(call_id) == exact and call_id.isascii() and call_id.isalnum():
         return call_id

@@ -1,1 +1,1 @@
-"""The backend's answer as Anthropic's events, or as one message."""
+"""Translates the backend's answer to Anthropic's events or to one message."""

@@ -1,4 +1,4 @@
-"""A backend's answer, bytes in, bytes out: as a stream of Anthropic's events, or as one message."""
+"""Translates the bytes of a backend's answer to a stream of Anthropic's events, or to one message."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,19 +15,19 @@ from gateway.translate.refusals.faults import BackendFault, fault_in_answer, mal
 
 _DONE: Final = b"[DONE]"
 _EVENT_END: Final = b"\n\n"
-# of some ten events: with more at once, one is worth a look, even in what may be a short answer
+# the size of some ten events: with more at once, learning from one pays off even if the answer is short
 _MANY_BYTES: Final = 2048
-# of copying all that has been read at once
+# how often to try to copy all of a read at once
 _MOST_TRIES: Final = 3
-# what a stream begins with, and JSON does not
+# how an event stream may begin, unlike JSON
 _EVENTS: Final = (b"data:", b"event:", b":")
-# what reading and reducing a chunk raise when the backend wrote no chunk, or one that is nested without end
+# raised by decoding or reducing data that is not a chunk, or is nested too deeply
 _UNREADABLE: Final = (MalformedChunk, RecursionError)
 
 
 class StreamTranslator:
-    """One streamed answer. `writer` is shared with whoever writes the start, pings and errors around it; one that
-    has no content yet may go on from an answer that failed.
+    """One streamed answer. The caller writes the start, pings and errors to the same `writer`. A writer without content
+    may be reused after an answer that failed.
     """
 
     __slots__ = ("_between", "_decoder", "_done", "_reducer", "copier", "writer")
@@ -38,30 +38,30 @@ class StreamTranslator:
         *,
         names: Mapping[str, str] | None = None,
         stop_sequences: Sequence[str] = (),
-        copier: bool = True,
+        copies: bool = True,
     ) -> None:
-        """Without the copier every event goes the long way; what comes out is the same."""
+        """Without the copier, every event takes the full path; the output is the same."""
         self.writer = writer or StreamWriter()
         self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
-        self.copier = DeltaCopier(self._reducer, self.writer, used=copier)
+        self.copier = DeltaCopier(self._reducer, self.writer, used=copies)
         self._decoder = SSEDecoder()
-        self._between = False  # what came so far ended with an event's end
+        self._between = False  # whether the input so far ends at the end of an event
         self._done = False
 
     @property
     def finished(self) -> bool:
-        """Whether the backend has said how the answer ends: only usage may be missing."""
+        """Whether the backend has sent a finish reason: only usage may follow."""
         return self._reducer.finished
 
     @property
     def done(self) -> bool:
-        """Whether the backend said `[DONE]`: nothing that matters can follow."""
+        """Whether the backend has sent `[DONE]`: nothing relevant can follow."""
         return self._done
 
     def feed(self, data: bytes) -> None:
-        """Translate what `data` completes; `writer.take()` gives the frames.
+        """Translate the events that `data` completes; `writer.take()` returns the frames.
 
-        Raises BackendFault; the frames of what came before the fault are with the writer all the same.
+        Raises BackendFault; the writer still holds the frames from before the fault.
         """
         if self._done:
             return
@@ -69,14 +69,14 @@ class StreamTranslator:
             if self.copier.curious:
                 self._feed_parts(data)
             else:
-                self._feed_long_way(data)
+                self._feed_in_full(data)
         except _UNREADABLE as error:
             raise _malformed(error) from None
 
     def _feed_parts(self, data: bytes) -> None:
-        """Runs of known events by the copier, what is between them the long way."""
+        """Copy runs of known events; what lies between them takes the full path."""
         if self.copier.new and len(data) < _MANY_BYTES:
-            self._feed_long_way(data, alone=True)
+            self._feed_in_full(data, alone=True)
             return
         start, length, tries = 0, len(data), _MOST_TRIES
         while start < length and not self._done:
@@ -85,13 +85,13 @@ class StreamTranslator:
                 end = self.copier.copy(data, start, at_once=tries > 0)
                 tries -= self.copier.pattern is not None
             if end == start:
-                # the rest of an event that has begun, or the next one
+                # the rest of an incomplete event, or the next event
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)
                 end = end if end >= len(_EVENT_END) else length
-                self._feed_long_way(data[start:end], alone=end - start == length)
+                self._feed_in_full(data[start:end], alone=end - start == length)
             start = end
 
-    def _feed_long_way(self, data: bytes, *, alone: bool = False) -> None:
+    def _feed_in_full(self, data: bytes, *, alone: bool = False) -> None:
         self.copier.settle()
         was_between = self._between
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
@@ -100,13 +100,13 @@ class StreamTranslator:
             self.copier.learn(data, alone=alone)
 
     def feed_json(self, body: bytes) -> None:
-        """Translate a whole JSON answer, which some servers give to a request for a stream. Raises BackendFault."""
+        """Translate a complete JSON answer, which some servers send despite `stream: true`. Raises BackendFault."""
         self._done = _reduce_whole(self._reducer, body)
 
     def end(self, *, estimated_input: int) -> Finish:
-        """The backend's bytes have ended: write the end. Raises BackendFault if the answer is not whole."""
+        """Write the end, as the backend's bytes have ended. Raises BackendFault if the answer is incomplete."""
         self.copier.settle()
-        # an event that the end has cut counts for nothing; whether the answer is whole is told by what came before
+        # a truncated last event is ignored; the events before it show whether the answer is complete
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())
         return self._reducer.end(estimated_input=estimated_input, marked=self._done)
@@ -121,9 +121,9 @@ def translate_message(
     names: Mapping[str, str] | None = None,
     stop_sequences: Sequence[str] = (),
 ) -> tuple[bytes, Finish]:
-    """A whole answer as a message's JSON, and how it ended. Raises BackendFault.
+    """A message's JSON for a complete answer, and how the answer ended. Raises BackendFault.
 
-    It is JSON, or a stream that came to its end: some proxies stream whatever they are asked for.
+    `body` is JSON or a complete stream: some proxies always stream.
     """
     writer = MessageWriter()
     reducer = Reducer(writer, names=names, stop_sequences=stop_sequences)
@@ -133,7 +133,7 @@ def translate_message(
 
 
 def _reduce_events(reducer: Reducer, events: Iterable[ServerSentEvent]) -> bool:
-    """Reduce events up to `[DONE]`. Returns whether that came. Raises BackendFault, and what is _UNREADABLE."""
+    """Reduce events up to `[DONE]`. Returns whether it occurred. Raises BackendFault or one of _UNREADABLE."""
     for name, text in events:
         data = text.strip()
         if data == _DONE:
@@ -146,7 +146,7 @@ def _reduce_events(reducer: Reducer, events: Iterable[ServerSentEvent]) -> bool:
 
 
 def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
-    """Reduce a whole body. Returns whether it says that it is whole, as JSON does. Raises BackendFault."""
+    """Reduce a complete body. Returns whether its end is marked, as it always is in JSON. Raises BackendFault."""
     try:
         if body.lstrip().startswith(_EVENTS):
             decoder = SSEDecoder()
@@ -160,12 +160,12 @@ def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
 
 
 def _malformed(error: Exception) -> BackendFault:
-    """The fault of what is _UNREADABLE."""
+    """The fault for one of _UNREADABLE."""
     return malformed("nested too deeply" if isinstance(error, RecursionError) else str(error))
 
 
 def _read(data: bytes) -> Chunk:
-    """One chunk. Raises BackendFault for one that tells of an error, MalformedChunk for what is none."""
+    """Decode one chunk. Raises BackendFault if it is an error, MalformedChunk if it is not a chunk."""
     chunk = decode_chunk(data)
     if not (chunk.choices and chunk.error is None) and chunk.is_error:
         raise fault_in_answer(data)
@@ -173,7 +173,7 @@ def _read(data: bytes) -> Chunk:
 
 
 def _number_calls(chunk: Chunk) -> None:
-    """In a whole message, unlike in pieces of one, each item is a call of its own, whatever its index and id say."""
+    """Number the calls of a complete message: each item is a separate call there, whatever its index and id."""
     for choice in chunk.choices or ():
         if choice.message is not None:
             for number, call in enumerate(choice.message.tool_calls or ()):

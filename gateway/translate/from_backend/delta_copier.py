@@ -1,16 +1,15 @@
-"""Events that differ only in a piece of text, translated by copying that text.
+"""Translates events that differ only in a piece of text by copying that text.
 
-Nearly all events of a stream are alike but for one JSON string: the delta of text, of thinking or of a call's
-arguments. From one of them, translated the long way, the bytes before and behind that string are learnt; from then on,
-whole runs of such events become Anthropic's by exchanging these bytes. What comes out is what the long way would have
-written, byte for byte, because
+Nearly all events of a stream are alike except for one JSON string: the delta of text, of thinking or of a call's
+arguments. The copier learns the bytes before and after that string from one event on the full path. From then on, it
+translates whole runs of such events by replacing these bytes. The output is byte for byte that of the full path:
 
-- an event is learnt only if it says nothing else, and if another string in its place decodes to the same chunk but for
-  that string: so the bytes around it mean the same whatever stands in it;
-- between them, only JSON string content is taken that the long way would write as it stands: no quote, no control
-  character, no escape but the short ones; `\\u` escapes are written as the long way would write them, and a text that
-  is no UTF-8, or empty, goes the long way;
-- the reducer is asked whether such a delta would, at this point, do no more than go out.
+- An event is learned only if it contains nothing else, and if replacing its string changes nothing else in the decoded
+  chunk: so the surrounding bytes mean the same with any string.
+- The copied content is limited to what the full path would write unchanged: no quotes, no control characters, and only
+  short escapes. `\\u` escapes are rewritten as the full path would write them; invalid UTF-8 and empty strings take the
+  full path.
+- The reducer confirms that it would, in its current state, only pass such a delta on.
 """
 
 import re
@@ -34,24 +33,24 @@ _EVENTS: Final = {
     "arguments": Event.INPUT_JSON_DELTA,
 }
 _SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
-# strings' contents, parted by line ends, which cannot stand in them
+# the contents of strings, separated by LF, which cannot occur in them
 _COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
 _ONE: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % _SHORT_ESCAPE)
-# those that the encoder does not write so, with the backslashes in front of them that are text
+# escapes that the encoder writes differently, with the escaped backslashes before them
 _FOREIGN: Final = re.compile(rb"(?<!\\)((?:\\\\)*+)(\\/|(?:\\u[0-9a-fA-F]{4})++)")
-# what decoding a string raises
+# raised by decoding a string
 _NO_TEXT: Final = (msgspec.DecodeError, UnicodeDecodeError)
 _PROBE: Final = "probe"
 _END: Final = b"\n\n"
-# a backend whose events are never alike costs a look at this many
+# the copier gives up after so many events in a row on the full path
 _MOST_MISSES: Final = 32
-# answers of fewer events, all read at once, are not worth one
+# an answer of fewer events, read at once, is not worth learning from
 _FIRST_LOOK: Final = 4
 
 
 class Pattern(NamedTuple):
-    """What is alike in events of one kind: the bytes before and behind the string's content. `call` is the call's index
-    among several, for arguments.
+    """What events of one kind have in common: the bytes before and after the content of the string. For arguments,
+    `call` is the index of the tool call.
     """
 
     kind: Kind
@@ -61,10 +60,10 @@ class Pattern(NamedTuple):
 
 
 class DeltaCopier:
-    """Copies what it knows; the rest is for the long way, from which it learns.
+    """Copies known events, and learns from events on the full path.
 
-    A lane (`relay/fast_path.py`) may copy events itself while `in_run` holds. It tells so by `note`, or by adding to
-    `characters` before it passes anything on, and at its end.
+    The fast path (`relay/fast_path.py`) may copy events itself while `in_run` is true. It reports them with `note`, or
+    by adding to `characters` before it passes anything on and when it ends.
     """
 
     __slots__ = ("_between", "_copied", "_misses", "_reducer", "_writer", "characters", "in_run", "pattern")
@@ -74,26 +73,27 @@ class DeltaCopier:
         self._writer = writer
         self.pattern: Pattern | None = None
         self._between = b""
-        # whether another such event would do no more than go out
+        # whether the reducer would only pass on another event of the pattern
         self.in_run = False
-        # what the reducer has not been told yet: arguments, or how much text
+        # not yet reported to the reducer: the arguments, or the number of characters of text
         self._copied: list[bytes] = []
         self.characters = 0
         self._misses = 0 if used else _MOST_MISSES
 
     @property
     def new(self) -> bool:
-        """Whether there may be too few events to come for one to be worth a look."""
+        """Whether the answer may be too short for learning to pay off."""
         return self.pattern is None and self._misses < _FIRST_LOOK
 
     @property
     def curious(self) -> bool:
-        """Whether another event is worth a look."""
+        """Whether to try to learn from further events."""
         return self._misses < _MOST_MISSES
 
     def note(self, content: bytes) -> bytes:
-        """An event of the pattern with this content is to go out by the lane: the content as it is to be written; empty
-        if it may not.
+        """Record an event of the pattern that the fast path is about to copy.
+
+        Returns the content to write; empty if the event must take the full path.
         """
         try:
             written = _as_written(content)
@@ -109,7 +109,7 @@ class DeltaCopier:
         return written
 
     def settle(self) -> None:
-        """Tell the reducer what has been copied; to be called before anything goes the long way, or ends."""
+        """Report the copied deltas to the reducer. Call this before an event takes the full path, and at the end."""
         self.in_run = False
         if self.pattern is None:
             return
@@ -122,10 +122,10 @@ class DeltaCopier:
             self.characters = 0
 
     def copy(self, data: bytes, start: int, *, at_once: bool = True) -> int:
-        """Translate the run of known events at `start`. Returns where it ends; `start` if there is none.
+        """Translate the run of known events at `start`. Returns its end; `start` if there is none.
 
-        `at_once`: first try whether all up to the last known event is one run. To be tried a few times only for what
-        has been read: each takes as long as there is data.
+        `at_once`: first try to copy everything up to the last known event as one run. Limit these tries for each read:
+        each takes time in proportion to the data.
         """
         self.settle()
         pattern = self.pattern
@@ -158,8 +158,9 @@ class DeltaCopier:
         return start
 
     def learn(self, event: bytes, *, alone: bool) -> None:
-        """Take an event that the long way has just translated as the pattern of others, if it is of that kind. `alone`:
-        it is all that has been read, as others will be.
+        """Learn the pattern of an event that has just taken the full path, if it has one.
+
+        `alone`: the event was all of a read, and so the following ones probably will be.
         """
         self._misses += 1
         if self.new and not alone:
@@ -181,13 +182,13 @@ class DeltaCopier:
             self._between = tail + head
 
     def _copy(self, pattern: Pattern, run: bytes) -> bool:
-        """Write what a run of events says. Returns False, and writes nothing, if it is not that."""
+        """Translate a run of events. Returns False, and writes nothing, if it is not a run of the pattern."""
         kind, _, head, tail = pattern
         before, behind = len(head), len(_END) - len(tail)
         if run.find(_END) == len(run) - len(_END):
             contents = [run[before : -len(tail)]]
         else:
-            # lines are parted faster than events; each other one is empty, or what follows is not so
+            # splitting at single LFs is faster; every other line is empty in a run, which the comparison below checks
             contents = [line[before:behind] for line in run.split(b"\n")[: -len(_END) : len(_END)]]
             if self._between.join(contents) != run[before : -len(tail)]:
                 return False
@@ -212,7 +213,7 @@ def _decode(event: bytes) -> Chunk | None:
 
 
 def _only_text(chunk: Chunk) -> tuple[Kind, object, str] | None:
-    """The piece of text that is all a chunk says: its kind, the index of its call, and the text."""
+    """The kind, call index and text of a chunk that contains only one piece of text; otherwise None."""
     choices = chunk.choices or []
     if chunk.is_error or chunk.usage is not None or chunk.x_groq is not None or len(choices) != 1:
         return None
@@ -239,7 +240,7 @@ def _only_text(chunk: Chunk) -> tuple[Kind, object, str] | None:
 
 
 def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
-    """The chunk, which `_only_text` knows, with another text."""
+    """The chunk, which `_only_text` accepts, with another text."""
     delta = (chunk.choices or [Choice()])[0].delta or Delta()
     if kind == "text":
         delta.content = text
@@ -252,7 +253,7 @@ def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:
 
 
 def _as_written(content: bytes) -> bytes:
-    """A string's content with its escapes as the encoder writes them. Raises one of _NO_TEXT for half a pair."""
+    """A string's content with its escapes as the encoder writes them. Raises one of _NO_TEXT for a lone surrogate."""
     return _FOREIGN.sub(_rewritten, content) if b"\\u" in content or b"\\/" in content else content
 
 

@@ -1,4 +1,4 @@
-"""A backend's model, as `GET /v1/models` shows it to clients."""
+"""Translates a backend's model to an entry of `GET /v1/models` for clients."""
 
 from msgspec import UNSET
 
@@ -7,7 +7,7 @@ from gateway.openai.models import Model
 
 
 def model_info(model: Model, shown: str | None = None) -> ModelInfo:
-    """A backend's model in Anthropic's shape, under another name if one is given."""
+    """A backend's model in Anthropic's shape; its id is `shown` if given."""
     top = model.top_provider
     return ModelInfo(
         id=shown or model.id,

@@ -1,7 +1,7 @@
-"""Chat-completion chunks, reduced to content blocks: what both writers are fed with.
+"""Reduces chat-completion chunks to content blocks for either writer.
 
-A chunk may hold reasoning, text and tool calls at once; they are taken in this order. A block opens with its first
-character that is no blank: backends put line ends around thinking and calls, and empty text blocks confuse clients.
+A chunk may contain reasoning, text and tool calls at once; they are processed in this order. The first non-blank
+character opens a block: backends put line ends around thinking and calls, and empty text blocks confuse clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
 from gateway.translate.refusals.faults import BackendFault, cut_short
 
-# finish reasons seen in the wild (peers.md, section 4.1); any other is a normal end
+# finish reasons that backends are known to send; any other is a normal end
 _STOP_REASONS: Final[Mapping[str, StopReason]] = {
     "length": "max_tokens",
     "max_tokens": "max_tokens",
@@ -23,14 +23,14 @@ _STOP_REASONS: Final[Mapping[str, StopReason]] = {
     "sensitive": "refusal",
     "model_context_window_exceeded": "model_context_window_exceeded",
 }
-# these say that the backend failed, whatever came before
+# with these, the backend failed, whatever came before
 _FAULTS: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
 
 _Kind = Literal["text", "thinking"]
 
 
 class Reducer:
-    """Feed `chunk` with the chunks of one answer, then call `end`."""
+    """Call `chunk` with each chunk of one answer, then `end`."""
 
     __slots__ = (
         "_any_block",
@@ -53,7 +53,7 @@ class Reducer:
     def __init__(
         self, writer: BlockWriter, *, names: Mapping[str, str] | None = None, stop_sequences: Sequence[str] = ()
     ) -> None:
-        """`names`: shortened tool names and the client's own; `stop_sequences`: what the client asked to stop at."""
+        """`names`: the client's tool names by their shortened form; `stop_sequences`: those of the request."""
         self._writer = writer
         self._tools = ToolCalls(writer, names or {})
         self._tags = ThinkTags()
@@ -62,7 +62,7 @@ class Reducer:
         self._any_block = False
         self._blanks = ""
         self._blanks_kind: _Kind = "text"
-        self._late: list[tuple[_Kind, str]] = []  # what came while a call's arguments were not whole
+        self._late: list[tuple[_Kind, str]] = []  # received while a call's arguments were incomplete
         self._characters = 0
         self._details = ReasoningDetails()
         self._usage: Usage | None = None
@@ -71,7 +71,7 @@ class Reducer:
         self._refused = False
 
     def chunk(self, chunk: Chunk) -> None:
-        """Take one chunk, which is no error. Raises BackendFault for a finish reason that is one."""
+        """Add one chunk, which must not be an error. Raises BackendFault for a finish reason in _FAULTS."""
         if chunk.usage is not None:
             self._take_usage(chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
@@ -91,17 +91,17 @@ class Reducer:
 
     @property
     def finished(self) -> bool:
-        """Whether the backend has said how the answer ends; usage, and little else, may follow."""
+        """Whether the backend has sent a finish reason; usage, and little else, may follow."""
         return self._finish_reason is not None
 
     def takes(self, kind: str, index: object) -> bool:
-        """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would do no
-        more than go out.
+        """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would only be
+        passed on, without any other effect.
         """
         return self._tools.takes(index) if kind == "arguments" else self._open == kind
 
     def copied(self, kind: str, characters: int, text: str = "") -> None:
-        """Such deltas went out by another way; `text` is needed of arguments."""
+        """Record deltas, accepted by `takes`, that the copier wrote; `text` is needed for arguments only."""
         self._characters += characters
         if kind == "arguments":
             self._tools.copied(text)
@@ -109,10 +109,10 @@ class Reducer:
             self._blanks = ""
 
     def end(self, *, estimated_input: int, marked: bool) -> Finish:
-        """The answer is over: close what is open and write the end.
+        """Close the open block and write the end of the answer.
 
         `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
-        open block open, when nothing says that the answer is whole.
+        open block open, if nothing indicates that the answer is complete.
         """
         self._take_text(self._tags.restart())
         empty = not (self._any_block or self._tools.any)
@@ -121,7 +121,7 @@ class Reducer:
         self._tools.end()
         self._place_late()
         if empty and self._blanks and self._blanks_kind == "text":
-            # blanks are all there is
+            # the answer is only whitespace
             self._write("text", self._blanks)
         self._close()
         self._write_details()
@@ -140,18 +140,18 @@ class Reducer:
             return mapped
         if self._refused:
             return "refusal"
-        # some backends say "stop" after a call, and some "tool_calls" without one: what was written decides
+        # some backends send "stop" after a call, and some "tool_calls" without one: the content decides
         if self._tools.any:
             return "tool_use"
         return "end_turn" if self._matched_stop is None else "stop_sequence"
 
     def _take_usage(self, usage: Usage) -> None:
-        """Keep the last counts that say something: some backends end with zeros or nothing."""
+        """Keep the last counts that are not empty: some backends end with zeros or nulls."""
         if usage.prompt_tokens or usage.completion_tokens:
             self._usage = usage
 
     def _take_finish_reason(self, reason: str) -> None:
-        """Keep the last reason, except that a plain one does not undo one that tells of a limit or a refusal."""
+        """Keep the last reason, but do not let a normal one replace a limit or a refusal."""
         if reason in _FAULTS:
             raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}: try again")
         if self._finish_reason not in _STOP_REASONS:
@@ -180,7 +180,7 @@ class Reducer:
             self._tool_call(ToolCall(index=0, function=delta.function_call))
 
     def _parts(self, parts: Any) -> None:
-        """Content as a list (Mistral): texts, and thinking that holds texts itself."""
+        """Content as a list (Mistral): texts, and thinking, which contains texts."""
         for part in parts if isinstance(parts, list) else [parts]:
             if isinstance(part, dict) and part.get("type") == "thinking":
                 self._place("thinking", _reasoning_text(part.get("thinking")))
@@ -192,7 +192,7 @@ class Reducer:
             self._place("thinking" if thinking else "text", text)
 
     def _place(self, kind: _Kind, text: str) -> None:
-        """Write text of a kind to a block of that kind, opened with the first character that is no blank."""
+        """Write text to a block of its kind, opened at the first non-blank character."""
         if not text:
             return
         if self._open == kind:
@@ -258,7 +258,7 @@ class Reducer:
 
 
 def _reasoning_text(value: Any) -> str:
-    """The text in reasoning or content that is no plain string: parts, or OpenRouter's `reasoning_details`."""
+    """The text in reasoning or content that is not a string: parts, or OpenRouter's `reasoning_details`."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

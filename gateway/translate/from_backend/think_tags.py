@@ -1,7 +1,7 @@
 """Thinking that a backend leaves in the text, between `<think>` and `</think>`.
 
-Tags count only where text begins, in front of everything but blanks: a model that writes about tags is not thinking.
-A tag may be cut anywhere; what may become one is held back until it is clear.
+A tag counts only at the beginning of a text, after nothing but whitespace: a model that writes about tags is not
+thinking. A tag may be split anywhere; text that may become a tag is held back until that is known.
 """
 
 from typing import Final
@@ -14,7 +14,7 @@ Piece = tuple[bool, str]
 
 
 class ThinkTags:
-    """Splits text into thinking and text as it comes."""
+    """Splits incoming text into thinking and text."""
 
     __slots__ = ("_at_start", "_behind_tag", "_held", "_inside")
 
@@ -25,7 +25,7 @@ class ThinkTags:
         self._behind_tag = False
 
     def split(self, text: str) -> list[Piece]:
-        """The pieces that are clear once `text` has come."""
+        """Add `text`. Returns the pieces that are then known."""
         text = self._held + text
         self._held = ""
         if self._inside:
@@ -35,14 +35,14 @@ class ThinkTags:
         return [(False, text)]
 
     def restart(self) -> list[Piece]:
-        """Something else comes between: what was held back, as what it is; then text begins anew."""
+        """End the text, as something else follows. Returns what was held back; the next text begins anew."""
         held = [(self._inside, self._held)] if self._held else []
         self._held, self._at_start, self._inside, self._behind_tag = "", True, False, False
         return held
 
     def _split_start(self, text: str) -> list[Piece]:
         if self._behind_tag:
-            # line ends behind a tag belong to it
+            # line ends after a tag belong to it
             text = text.lstrip("\n")
             self._behind_tag = not text
         start = text.lstrip()
@@ -69,5 +69,5 @@ class ThinkTags:
 
 
 def _overlap(text: str) -> int:
-    """How many characters at the end of `text` may be the beginning of the closing tag."""
+    """The number of characters at the end of `text` that may begin the closing tag."""
     return next((size for size in range(min(len(_CLOSE) - 1, len(text)), 0, -1) if text.endswith(_CLOSE[:size])), 0)

@@ -1,14 +1,14 @@
-"""Tool calls put together from the pieces that backends stream.
+"""Assembles tool calls from the pieces that backends stream.
 
-Clients take one block at a time, backends may send calls interleaved, and disagree on every detail of a piece
-(peers.md, section 4.1): the index may be missing, always 0, or a text; the id late, repeated, new with each piece, or
-empty; the name whole, repeated, in fragments or late; the arguments text, an object, null, or `{}` before the real
-ones come. So:
+Clients accept one block at a time. Backends may interleave calls, and they disagree on every detail of a piece: the
+index may be missing, always 0 (ollama/ollama#15457) or a string; the id late, repeated, new in each piece or empty; the
+name complete, repeated, in fragments or late; the arguments a string, an object, null, or `{}` before the actual ones.
+So:
 
-- the first call that is not done is live: its arguments go out as they come;
-- pieces of other calls are kept, and go out in order as the calls before them end;
-- a call starts once its first arguments come (its name is then whole) and ends once its arguments are whole and
-  something else follows, or with the answer; what comes for a call that has ended is no part of it.
+- The first unfinished call is live: its arguments are written as they arrive.
+- Pieces of other calls are kept, and written in order as the calls before them end.
+- A call starts with its first arguments, when its name is complete. It ends when its arguments are complete and
+  something else follows, or with the answer. Later pieces for an ended call are ignored.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.both_ways.signed_reasoning import pack_extra_content
 from gateway.translate.both_ways.tool_names import client_id
 
-# an argument piece that may be a placeholder for the real ones, or all there is
+# arguments that may be a placeholder for the actual ones, or complete
 _EMPTY_OBJECT = "{}"
-# digits of an index in text; int() has a limit of its own, far above
+# maximum digits of an index in a string; the limit of int() itself is far higher
 _INDEX_DIGITS = 9
 
 
 class _Piece(Struct, frozen=True, gc=False):
-    """What one delta says of a call; empty where it says nothing."""
+    """The contents of one delta of a call; absent fields are empty."""
 
     index: int | None
     id: str
@@ -41,7 +41,7 @@ class _Piece(Struct, frozen=True, gc=False):
 
 
 class _Call:
-    """One call in the making."""
+    """One call, possibly incomplete."""
 
     __slots__ = (
         "_whole",
@@ -58,18 +58,18 @@ class _Call:
 
     def __init__(self, name: str) -> None:
         self.id = ""
-        self.client_id = ""  # once it has started
-        self.extra_content: dict[str, Any] | None = None  # what the backend wants back with the call
+        self.client_id = ""  # set when the call starts
+        self.extra_content: dict[str, Any] | None = None  # data that the backend expects back with the call
         self.name = name
-        self.next_name = ""  # came behind whole arguments
+        self.next_name = ""  # a name that came after complete arguments
         self.arguments: list[str] = []
-        self.sent = 0  # pieces of the arguments that went out
+        self.sent = 0  # number of argument pieces already written
         self.started = False
         self.done = False
-        self._whole: bool | None = None  # None: not known since the last piece
+        self._whole: bool | None = None  # None: unknown since the last piece
 
     def take(self, piece: _Piece) -> None:
-        """Add a piece of this call."""
+        """Add a piece to this call."""
         self.id = self.id or piece.id
         self.extra_content = self.extra_content or piece.extra_content
         if piece.name:
@@ -78,16 +78,16 @@ class _Call:
             self._take_arguments(piece.arguments)
 
     def take_sent(self, text: str) -> None:
-        """Add arguments that have gone out."""
+        """Add arguments that have already been written."""
         self.arguments.append(text)
         self.sent += 1
         self._whole = None
 
     def ends_before(self, piece: _Piece) -> bool:
-        """Whether `piece`, which by its index, its id or its place could belong to this call, opens the next one.
+        """Whether `piece`, which could belong to this call by its index, id or position, opens the next one.
 
-        Another id with a name does, except within arguments of the same tool at the same index: some backends give
-        each piece a new id. Whole arguments end with the next id, the next name, or the next arguments behind a name.
+        A new id with a name does, except within the arguments of the same tool at the same index: some backends give
+        each piece a new id. Complete arguments end with the next id or name, or with more arguments after a name.
         """
         if not (piece.id or piece.name or self.next_name):
             return False
@@ -105,11 +105,11 @@ class _Call:
         return bool(other_id or piece.name or self.next_name) and not (same_id and self._holds_placeholder())
 
     def is_ready(self) -> bool:
-        """Whether the call can start: a name without an object's beginning, and a lone `{}`, wait for more."""
+        """Whether the call can start: it needs a name and the beginning of an object; a lone `{}` waits for more."""
         return self.started or bool(self.name and self.begins_object() and not self._holds_placeholder())
 
     def begins_object(self) -> bool:
-        """Whether the arguments are an object as far as they came."""
+        """Whether the arguments so far begin an object."""
         return bool(self.arguments) and self.arguments[0].startswith("{")
 
     def is_whole(self) -> bool:
@@ -119,17 +119,17 @@ class _Call:
         return self._whole
 
     def _take_name(self, piece: _Piece) -> None:
-        """A name comes whole, whole again with each piece, or in fragments."""
+        """Add a name, which may come once, in every piece, or in fragments."""
         name = piece.name
         if not self.started and name != self.name:
             self.name = name if name.startswith(self.name) else self.name + name
         elif not piece.arguments and self.is_whole():
-            # the last of many repetitions, or the name of a next call of the same tool: its arguments will tell
+            # a repetition, or the name of the next call of the same tool: later arguments will show which
             self.next_name = name
 
     def _take_arguments(self, text: str) -> None:
         if not self.arguments or self._holds_placeholder():
-            # SDKs cannot read a first delta that is blank
+            # SDKs cannot parse a blank first delta
             text = text.lstrip()
             if not text:
                 return
@@ -150,24 +150,24 @@ class ToolCalls:
         """`names` maps shortened tool names back to the client's."""
         self._writer = writer
         self._names = names
-        self._queue: list[_Call] = []  # calls that are not done; the first is the live one
-        self._known: dict[int | str, _Call] = {}  # by index, and by id where there is no index
+        self._queue: list[_Call] = []  # unfinished calls; the first is live
+        self._known: dict[int | str, _Call] = {}  # by index, or by id if there is no index
         self._last: _Call | None = None
         self._ids: set[str] = set()
         self._wrote = False
 
     @property
     def open(self) -> bool:
-        """Whether a call is not done yet."""
+        """Whether a call is unfinished."""
         return bool(self._queue)
 
     @property
     def any(self) -> bool:
-        """Whether the answer holds a call."""
+        """Whether the answer contains a call."""
         return self._wrote or bool(self._queue)
 
     def add(self, delta: ToolCall) -> int:
-        """Take one piece. Returns how many characters of arguments it held."""
+        """Add one piece. Returns the number of characters of arguments in it."""
         piece = _piece(delta)
         call = self._find(piece)
         call.take(piece)
@@ -175,28 +175,28 @@ class ToolCalls:
         return len(piece.arguments)
 
     def takes(self, index: object) -> bool:
-        """Whether more arguments for the call with this index would do no more than go out."""
+        """Whether more arguments for the call with this index would only be passed on."""
         if not self._queue or not isinstance(index, int):
             return False
         call = self._queue[0]
         return call.started and not call.next_name and call is self._last is self._known.get(index)
 
     def copied(self, text: str) -> None:
-        """Arguments, for which `takes` holds, went out by another way."""
+        """Record arguments, accepted by `takes`, that the copier wrote."""
         self._queue[0].take_sent(text)
 
     def settle(self) -> bool:
-        """Something else than a call follows: end the calls that are whole. Returns whether none is open."""
+        """End the complete calls, as something other than a call follows. Returns whether none is left open."""
         self._advance(None)
         return not self._queue
 
     def end(self) -> None:
-        """The answer ends: write what is left, as far as it came."""
+        """Write the remaining calls, even if incomplete, as the answer ends."""
         while self._queue:
             self._end_live()
 
     def _find(self, piece: _Piece) -> _Call:
-        """The call that a piece belongs to; a new one where it opens a call."""
+        """The call that a piece belongs to; a new one if the piece opens a call."""
         key = piece.id if piece.index is None else piece.index
         call = self._known.get(key, self._last if piece.index is None else None)
         if call is None:
@@ -214,7 +214,7 @@ class ToolCalls:
         return call
 
     def _advance(self, current: _Call | None) -> None:
-        """End the calls that are whole and in front of `current`; write what came of the one that is then live."""
+        """End the complete calls before `current`; then write what has arrived of the live one."""
         while self._queue and self._queue[0] is not current and self._queue[0].is_whole():
             self._end_live()
         if self._queue and self._queue[0].is_ready():
@@ -231,7 +231,7 @@ class ToolCalls:
         call.sent = len(call.arguments)
 
     def _send_extra_content(self, call: _Call) -> None:
-        """Before the call, or behind it if it came late: one block cannot stand in another."""
+        """Write the data before the call, or after it if they came late: blocks cannot be nested."""
         if call.extra_content:
             self._writer.redacted_thinking(pack_extra_content(call.client_id, call.extra_content))
             call.extra_content = None
@@ -247,13 +247,13 @@ class ToolCalls:
             self._send_extra_content(call)
             self._wrote = True
         elif call.arguments:
-            # a call that names no tool can be no call; what the model wrote stays readable
+            # without a name, it cannot be a call; show the model's output as text
             self._writer.begin_text()
             self._writer.text("".join(call.arguments))
             self._writer.end_block()
 
     def _unique_id(self, call_id: str) -> str:
-        """The backend's id, or a new one where it gave none or gave it twice: clients lose calls of equal ids."""
+        """The backend's id, or a new one if it is missing or repeated: clients lose calls that share an id."""
         if not call_id or call_id in self._ids:
             return new_tool_use_id()
         self._ids.add(call_id)
@@ -289,14 +289,14 @@ def _as_text(arguments: Any) -> str:
 
 
 def _wrapped(arguments: str) -> list[str]:
-    """Arguments that are no object, as the object that stands for them: SDKs cannot read others piece by piece."""
+    """Arguments that are not an object, wrapped in one: SDKs can parse only objects incrementally."""
     if arguments.strip() in ("", "null"):
         return []
     return [msgspec.json.encode(tool_input(arguments)).decode()]
 
 
 def _is_object(pieces: list[str]) -> bool:
-    """Whether the pieces make a whole JSON object; mostly their last character tells that they do not."""
+    """Whether the pieces form a complete JSON object; usually, the last character rules that out."""
     last = next((piece for piece in reversed(pieces) if piece.strip()), "")
     if not last.rstrip().endswith("}"):
         return False

@@ -1,13 +1,14 @@
-"""Token counts: a backend's `usage` in Anthropic's terms."""
+"""Translates a backend's `usage` to Anthropic's token counts."""
 
 from gateway.anthropic import writer
 from gateway.openai.chunk import Usage
 
 
 def translate_usage(usage: Usage | None, *, estimated_input: int, characters: int) -> writer.Usage:
-    """The counts of an answer. `prompt_tokens` holds the cached tokens, Anthropic's `input_tokens` does not.
+    """The counts of an answer. `prompt_tokens` includes cached tokens; Anthropic's `input_tokens` does not.
 
-    What a backend did not count is estimated: the input as given, and an output of one token for four characters.
+    Counts that the backend does not give are estimated: `estimated_input` for the input, and one token per four
+    `characters` for the output.
     """
     usage = usage or Usage()
     details = usage.prompt_tokens_details
@@ -22,5 +23,5 @@ def translate_usage(usage: Usage | None, *, estimated_input: int, characters: in
 
 
 def _count(tokens: int | None) -> int:
-    """A count, or 0 where the backend gave none (some say -1)."""
+    """A count, or 0 if the backend gave none (some send -1)."""
     return max(0, tokens or 0)

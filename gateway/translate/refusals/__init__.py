@@ -1,1 +1,1 @@
-"""The backend's errors as Anthropic's, and what to change in a request that was refused."""
+"""Maps backend errors to Anthropic's, and finds how to change a request that the backend refused."""

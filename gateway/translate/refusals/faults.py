@@ -1,9 +1,9 @@
-"""A backend's errors as Anthropic's: the right status and type, the backend's own words, and what to do.
+"""Maps a backend's errors to Anthropic's: status and type, the backend's own message, and what to do.
 
     ApiError
-      BackendFault    the backend failed, or refused the request; `counts` says whether the breaker should care
+      BackendFault    the backend failed, or refused the request; `counts` says whether the breaker counts it
 
-Source: peers.md, sections 4.2 and 4.3; what clients make of each is in research/claude-code.md, section 5.
+Source: https://docs.claude.com/en/api/errors, and the recorded errors in `tests/samples/backends/` (`err_*.http`).
 """
 
 import re
@@ -14,22 +14,22 @@ from gateway.anthropic.errors import ApiError
 from gateway.openai.errors import ErrorBody, read_error
 from gateway.translate.refusals.overflow import overflow_message
 
-# Claude Code waits for a `retry-after` of 60 s at most, and gives up at once above that
+# Claude Code honours a `retry-after` of at most 60 s, and gives up at once if it is longer
 _LONGEST_RETRY_AFTER: Final = 60
-# client errors that go through as they are; the rest becomes 400
+# client errors whose status is passed on; others become 400
 _PASSED: Final = frozenset({400, 402, 403, 404, 408, 409, 413, 429})
 
-# llama.cpp answers 500 to what is wrong with the request (backends.md, section 4.3)
+# llama.cpp answers 500 to some invalid requests (tests/samples/backends/llama-server-b10434/err_image_data_url.http)
 _CLIENT_FAULT: Final = re.compile(
     r"image input is not supported|Failed to parse (?:tools|tool call arguments|messages)|parse_error"
     r"|Unsupported (?:tool|content)|unsupported content"
 )
-# no room is not a fault of the request or of the account (peers.md, section 4.3)
+# a lack of capacity is the fault of neither the request nor the account (musistudio/claude-code-router#436)
 _CAPACITY: Final = re.compile(
     r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
 )
 _NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
-# what servers say of a path that they do not have; with a model's name in it, it would be about that
+# errors for an unknown path; one that names a model is about the model
 _NO_PATH: Final = re.compile(
     r"no message|(?:404:? )?(?:page |file |path |url |route )?not found\.?|cannot post .*|unexpected endpoint .*"
     r"|invalid url .*|the requested url .*",
@@ -37,18 +37,18 @@ _NO_PATH: Final = re.compile(
 )
 _NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
 
-_WORDLESS: Final = "the backend answered {status} and does not say why: its log may tell"
-# what to do, where the backend's words tell only what happened
+_WORDLESS: Final = "the backend answered {status} without giving a reason: check its log"
+# what to do, as the backend's message says only what happened
 _ADVICE: Final[Mapping[int, str]] = {
-    402: " (fill the account at the backend, or take another key)",
-    403: " (the key may not do this at the backend: take another key or model)",
+    402: " (add credit to the backend account, or use another key)",
+    403: " (the key has no permission for this: use another key or model)",
     408: " (the backend took too long: try again)",
-    413: " (the backend takes no request of this size: send less, or raise its own limit)",
-    429: " (a limit of the backend's, for this key: wait, or ask for less at a time)",
-    529: " (the backend has no room at the moment: try again)",
+    413: " (the request is too large for the backend: send less, or raise its limit)",
+    429: " (the backend's limit for this key: wait, or send less at a time)",
+    529: " (the backend has no capacity right now: try again)",
 }
 
-# inside an answer, an error's code may be a status; else its type or code in words stands for one
+# an error inside a 200 answer: its code may be a status; otherwise its code or type implies one
 _STATUS: Final = re.compile("[45][0-9][0-9]")
 _STATUS_OF_WORD: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,
@@ -66,11 +66,11 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
 
 
 class BackendFault(ApiError):
-    """An error that the backend gave or made.
+    """An error that the backend returned or caused.
 
-    `counts`: it speaks of the backend's health (5xx, 408, a broken stream), not of the request or the account.
-    `taken`: the backend may have begun to work on the request. `said`: the backend's own words, if the message holds
-    any; they may repeat the prompt or the answer, and are for the client, not for a log.
+    `counts`: it reflects the backend's health (5xx, 408, a broken stream), not the request or the account. `taken`: the
+    backend may have started on the request. `said`: the backend's own words in the message, if any; they may repeat the
+    prompt or the answer, so the client may see them but no log may.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class BackendFault(ApiError):
 
     @property
     def quotes(self) -> bool:
-        """Whether the message holds words of the backend."""
+        """Whether the message quotes the backend."""
         return bool(self.said)
 
 
 def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) -> BackendFault:
-    """The fault that a response with an error status tells of."""
+    """The fault in a response with an error status."""
     return _fault(status, read_error(body), retry_after(headers))
 
 
 def fault_in_answer(data: bytes) -> BackendFault:
-    """The fault that an error inside a 200 answer tells of: a chunk, the data of an `error` event, or a body."""
+    """The fault for an error inside a 200 answer: in a chunk, in the data of an `error` event, or in a body."""
     error = read_error(data)
     if _STATUS.fullmatch(error.code):
         return _fault(int(error.code), error, None)
@@ -109,18 +109,18 @@ def fault_in_answer(data: bytes) -> BackendFault:
 
 
 def cut_short() -> BackendFault:
-    """The backend's answer ended and nothing said that it is whole."""
+    """The fault for an answer that ended without any sign that it is complete."""
     return BackendFault(502, "the backend's answer broke off before its end; try again")
 
 
 def malformed(excerpt: str) -> BackendFault:
-    """The backend sent something that is no chat completion."""
-    text = f"the backend sent something that is no chat completion: {excerpt} (check BACKEND_URL and its log)"
+    """The fault for an answer that is not a chat completion."""
+    text = f"the backend sent something that is not a chat completion: {excerpt} (check BACKEND_URL and its log)"
     return BackendFault(502, text, said=excerpt)
 
 
 def retry_after(headers: Mapping[str, str]) -> int | None:
-    """`retry-after` in whole seconds, rounded up; None where it is missing or a date."""
+    """`retry-after` in whole seconds, rounded up; None if it is missing or a date."""
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)
@@ -130,7 +130,7 @@ def retry_after(headers: Mapping[str, str]) -> int | None:
 
 
 def kind_of(fault: Exception) -> str:
-    """A word for a failed call, for metrics and traces; a 502 is an answer that breaks off or makes no sense."""
+    """The kind of a failed call, for metrics and traces; a retryable 502 is a truncated or malformed answer."""
     if not isinstance(fault, ApiError):
         return "server_error"
     if isinstance(fault, BackendFault) and not fault.taken:
@@ -142,16 +142,16 @@ def kind_of(fault: Exception) -> str:
 
 
 def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
-    """The status that the client gets, by the backend's status and words."""
+    """The client's error for a backend error, chosen by the backend's status and message."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
         return BackendFault(400, overflow, counts=False, said=error.message)
     message = f"backend: {error.message}" if error.message != "no message" else _WORDLESS.format(status=status)
     if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
-        # waiting does not fill an account
-        message += " (fill the account at the backend, or take another key)"
+        # retrying does not add credit
+        message += " (add credit to the backend account, or use another key)"
         return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
     if status == 404 and _NO_PATH.fullmatch(error.message):
-        # with a 404, Claude Code would blame the model's name
+        # Claude Code would blame the model's name for a 404
         message = (
             "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
         )

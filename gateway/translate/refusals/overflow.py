@@ -1,8 +1,8 @@
-"""A prompt that is too long, in the words that make Claude Code compact the conversation.
+"""Rewords the error for an overlong prompt so that Claude Code compacts the conversation.
 
-Backends say it in some thirty ways (peers.md, section 4.2); the client understands two (research/claude-code.md,
-section 5.1): `prompt is too long: N tokens > M maximum`, and, where only the prompt and the answer together are too
-long, "input length and `max_tokens` exceed context limit: N + K > M".
+Backends word it in some thirty ways (examples: vllm-project/vllm#20409, vllm-project/vllm#42474). The client
+understands two: `prompt is too long: N tokens > M maximum`, and, if only prompt and answer together are too long,
+"input length and `max_tokens` exceed context limit: N + K > M".
 """
 
 import re
@@ -10,10 +10,10 @@ from typing import Final
 
 from gateway.openai.errors import ErrorBody
 
-# bounded, so that no text can make the search slow
+# bounded, so that no text can slow the search down
 _N: Final = r"(\d[\d,]{0,14})"
 
-# texts that mean an overflow, all in lower case
+# phrases that indicate an overflow, in lower case
 _MARKS: Final = (
     "maximum context length",
     "maximum context limit",
@@ -48,7 +48,7 @@ _MARKS: Final = (
     "exceed context limit",
     "prompt 超长",
 )
-# texts that have such words or numbers and mean something else
+# phrases in errors that use similar words or numbers but are not overflows
 _GUARDS: Final = re.compile(r"rate.limit|too many requests|throttling|tokens per (?:minute|day)|\bTPM\b", re.IGNORECASE)
 
 _LIMITS: Final = tuple(
@@ -106,14 +106,14 @@ _OUTPUTS: Final = tuple(
         rf"is too large: {_N}\.",
     )
 )
-# OpenRouter counts the parts of the input apart
+# OpenRouter counts each kind of input separately
 _INPUT_PARTS: Final = re.compile(rf"{_N} of \w+ input")
-# a lower bound, not a size: the real prompt may be longer (vLLM)
+# vLLM: a lower bound, not a size; the prompt may be longer (vllm-project/vllm#42474)
 _AT_LEAST: Final = re.compile(r"at least \d", re.IGNORECASE)
 
 
 def overflow_message(error: ErrorBody) -> str | None:
-    """The error reworded if it tells of a prompt that is too long, else None."""
+    """The reworded message if the error means that the prompt is too long; otherwise None."""
     text = f"{error.message} {error.type} {error.code}"
     lowered = text.lower()
     if not any(mark in lowered for mark in _MARKS) or _GUARDS.search(text):

@@ -1,8 +1,8 @@
-"""A request that a backend refused, and what to change so that it takes it.
+"""Finds out how to change a request that a backend refused so that the backend accepts it.
 
-Some backends refuse fields that others need; which ones is learnt from their words (peers.md, section 4.3) and kept in
-the profile of the model, so that it is asked the right way from then on. Each rule below takes the refusal and gives
-the profile that avoids it, or None where the refusal is about something else.
+Some backends refuse fields that others need. The wording of the refusal shows which; the result is kept in the model's
+profile, so that later requests are accepted at once. Each rule below takes a refusal and returns a profile that avoids
+it, or None if the refusal has another cause.
 """
 
 import re
@@ -15,7 +15,7 @@ from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest
 from gateway.translate.refusals.faults import BackendFault
 
-# what a request can do without
+# fields that a request can do without
 _OPTIONAL: Final = frozenset(
     {
         "chat_template_kwargs",
@@ -43,7 +43,7 @@ _REFUSED_FIELD: Final = tuple(
         r"does not support parameters: \['(\w+)'",
     )
 )
-# refusals that do not name the field as it was sent
+# refusals that do not use the field's name
 _REFUSED_IN_WORDS: Final = (
     ("chat_template is not supported for Mistral tokenizers", "chat_template_kwargs"),  # vLLM
     ("does not support thinking", "reasoning_effort"),  # Ollama
@@ -53,11 +53,11 @@ _REFUSED_IN_WORDS: Final = (
     ("Reasoning is mandatory", "reasoning"),  # OpenRouter
     ("This response_format type is unavailable", "response_format"),  # DeepSeek
 )
-# the opposite of a refusal: the thinking of a turn is missing
+# the opposite: a required field, the thinking of a turn, is missing
 _WANTED: Final = re.compile(r"must be passed back|reasoning_content is missing")
-# Gemini's own word for a call that no Gemini model made
+# Gemini's placeholder signature for a call that did not come from a Gemini model
 _NO_SIGNATURE: Final = "skip_thought_signature_validator"
-# ways of a backend that its first refusal shows: the words, the profile's field, and its value
+# properties of a backend that a refusal reveals: its wording, the profile field and the value
 _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
     (_WANTED, "needs_thinking", True),  # DeepSeek, Kimi
     (re.compile(r"missing\s+a\s+`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
@@ -68,7 +68,7 @@ _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
 _MOST_DESCRIPTION: Final = re.compile(
     r"tools\[\d+\]\.function\.description'?: string too long\. Expected a string with maximum length (\d+)"  # OpenAI
 )
-# Gemini names each in a line of its own
+# Gemini names each keyword on a separate line
 _SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]+)" at '(?:tools|request\.tools)\[""")
 _MOST_TOOLS: Final = tuple(
     re.compile(pattern)
@@ -93,21 +93,21 @@ _MOST_TOKENS: Final = tuple(
 )
 _BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d+) \+ \d+ > (\d+)")
 _AT_LEAST: Final = re.compile(r"maximum context length is (\d+) tokens\. However, you requested [1-9]\d* output tokens")
-# an answer with less room than this is not worth asking for: the conversation must be compacted
+# an answer with fewer tokens than this is not worth requesting: the conversation must be compacted
 _LEAST_ROOM: Final = 1024
-# how far the real count of a prompt may be above the estimate
+# the most that the actual token count of a prompt may exceed the estimate, as a factor
 _DOUBT: Final = 1.15
 
 
 class Remedy(Struct, frozen=True):
-    """What to ask with instead: another profile, and for this request alone, fewer tokens."""
+    """How to retry: with another profile or, for this request only, with fewer tokens."""
 
     profile: Profile
     max_tokens: int | None = None
 
 
 def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int) -> Remedy | None:
-    """How to change a refused request; None where it cannot be helped."""
+    """How to change a refused request; None if no change would help."""
     if fault.status not in (400, 404) or not fault.said:
         return None
     for rule in _RULES:
@@ -151,7 +151,7 @@ def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | N
 
 
 def _number(said: str, patterns: Sequence[re.Pattern[str]]) -> int:
-    """The number that the first pattern finds; 0 if none does."""
+    """The number found by the first pattern that matches; 0 if none does."""
     return next((int(match[1]) for pattern in patterns if (match := pattern.search(said))), 0)
 
 
@@ -180,11 +180,11 @@ _RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]]
 
 
 def _room(fault: BackendFault, estimated_input: int) -> int | None:
-    """What is left of the context window for the answer, where only prompt and answer together are too long."""
+    """The tokens left for the answer if only prompt and answer together exceed the context window; otherwise None."""
     if both := _BOTH_TOO_LONG.search(fault.message):
         room = int(both[2]) - int(both[1])
     elif at_least := _AT_LEAST.search(fault.said):
-        # vLLM tells no count of the prompt, only a bound (peers.md, section 4.2)
+        # vLLM gives a lower bound of the prompt's tokens, not the count (vllm-project/vllm#42474)
         room = int(at_least[1]) - int(estimated_input * _DOUBT)
     else:
         return None

@@ -1,1 +1,1 @@
-"""Anthropic's request as a chat-completions request."""
+"""Translates Anthropic's requests to chat-completions requests."""

@@ -1,14 +1,14 @@
-"""The conversation: Anthropic's turns as chat messages.
+"""Translates the turns of a conversation to chat messages.
 
-Invariants that chat backends insist on and Anthropic's form does not have:
-- a message with tool calls is followed at once by one `tool` message for each call, in the order of the calls;
-- what the user adds in the same turn comes after all of these;
-- user and assistant take turns: neighbours of one role are merged;
-- no message is empty: many backends refuse an assistant without text and calls, and some an empty result.
-Calls without a result and results without a call (a conversation that was interrupted) are repaired, not passed on.
+Invariants that chat backends require and Anthropic's form does not guarantee:
+- one `tool` message for each call, in the order of the calls, directly follows a message with tool calls;
+- other content of the same user turn comes after all of these;
+- user and assistant alternate: adjacent messages of the same role are merged;
+- no message is empty: many backends refuse an assistant message without text and calls, and some an empty result.
+Calls without a result and results without a call, as in an interrupted conversation, are repaired.
 
-A string and a list of one text block are the same message, and nothing here depends on what comes later in the
-conversation: the messages of one turn are a prefix of those of the next (design.md, "prefix-stable").
+A string and a list of one text block give the same message, and no message depends on later ones. So the messages of
+one turn are a prefix of those of the next, and the backend's prefix cache stays valid.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ from gateway.translate.to_backend.thinking import replayed_thinking
 
 _NO_RESULT: Final = "[no result: the call was interrupted]"
 _EMPTY_RESULT: Final = "[empty result]"
-# what an assistant would say between a result and what the user adds to it
+# the assistant message between a tool result and further user content
 _GOT_RESULTS: Final = "OK."
 _UNPARSED: Final = b'{"__unparsedToolInput"'
 
@@ -44,8 +44,8 @@ def translate_messages(
 ) -> list[ChatMessage]:
     """The messages after the system prompt.
 
-    `missing_thinking` stands for the thinking of an assistant turn that has none. Raises InvalidRequest for a block
-    without what its type needs, and for a conversation without any content.
+    `missing_thinking` is the substitute for missing thinking in an assistant turn. Raises InvalidRequest for a block
+    that lacks a required field, and for a conversation without content.
     """
     conversation = _Conversation(documents, profile, missing_thinking)
     for number, message in enumerate(messages):
@@ -64,18 +64,18 @@ def translate_messages(
 
 
 class _BadBlock(Exception):
-    """A block lacks what its type needs; the text says what."""
+    """A block lacks a required field; the message says which."""
 
 
 class _Call(Struct, eq=False):
-    """A tool call, and its result once that has come."""
+    """A tool call, and its result once it is known."""
 
     param: ToolCallParam
     result: str | None = None
 
 
 class _Turn(Struct, eq=False):
-    """An assistant's turn in the making. `waiting`: calls without a result, by the id that the client gives them."""
+    """An incomplete assistant turn. `waiting`: calls that have no result yet, by the client's id."""
 
     texts: list[str] = []
     thinking: list[str] = []
@@ -86,8 +86,8 @@ class _Turn(Struct, eq=False):
 
 
 class _Conversation:
-    """Builds the messages; holds the last turn of the assistant, and after it what belongs to the user's side, until
-    the assistant's next turn begins.
+    """Builds the messages. Keeps the last assistant turn, and the user content after it, until the next assistant turn
+    begins.
     """
 
     def __init__(self, documents: media.Documents, profile: Profile, missing_thinking: str) -> None:
@@ -97,7 +97,7 @@ class _Conversation:
         self._out: list[ChatMessage] = []
         self._turn = _Turn()
         self._parts: list[Part] = []
-        self._names: dict[str, str] = {}  # every call so far: the client's id to the tool's name
+        self._names: dict[str, str] = {}  # the tool's name for each call so far, by the client's id
 
     def user(self, content: Text | list[Block]) -> None:
         if not isinstance(content, list):
@@ -119,7 +119,7 @@ class _Conversation:
             self._flush()
         turn = self._turn
         if not isinstance(content, list):
-            # not by `plain` alone: a conversation has hundreds of these, and hardly one is still unread
+            # the check avoids a call of `plain` for each of hundreds of turns, hardly any of them raw
             turn.texts.append(content if isinstance(content, str) else plain(content))
             return
         signed = unpack(content)
@@ -139,10 +139,10 @@ class _Conversation:
         return self._out
 
     def _flush(self) -> None:
-        """Write the turn and the user's side after it."""
+        """Write the assistant turn and the user content after it."""
         turn, self._turn = self._turn, _Turn()
         text = "\n\n".join(filter(None, turn.texts))
-        # a turn of thinking alone is none: backends cut thinking off where an answer follows, and refuse what is left
+        # a turn of thinking alone is dropped: backends strip the thinking of earlier turns, and refuse the empty rest
         if text or turn.calls:
             self._out.append(self._assistant_message(turn, text))
         for call in turn.calls:
@@ -170,7 +170,7 @@ class _Conversation:
         return message
 
     def _sign(self, first: ToolCallParam) -> None:
-        """Gemini checks the first call of a turn only; it has a word of its own for calls that it did not make."""
+        """Add the missing signature, if one is needed. Gemini checks only the first call of a turn."""
         if self._profile.missing_signature is not None:
             first.setdefault("extra_content", {"google": {"thought_signature": self._profile.missing_signature}})
 
@@ -179,7 +179,7 @@ class _Conversation:
             raise _BadBlock("a tool_use block needs `id` and `name`")
         call_id = backend_id(block.id)
         if block.id in self._turn.waiting:
-            # two calls of one id could not be told apart
+            # two calls with the same id would be indistinguishable
             call_id = f"{call_id}-{len(self._turn.calls)}"
         function: FunctionCall = {"name": backend_name(block.name), "arguments": _arguments(block)}
         call = _Call({"id": call_id, "type": "function", "function": function})
@@ -203,7 +203,7 @@ class _Conversation:
         self._parts += images
 
     def _result_content(self, block: Block) -> tuple[str, list[Part]]:
-        """A result's text, and its images: a `tool` message holds text only, so these go to the user's message."""
+        """A result's text and images. A `tool` message holds only text, so the images go into the user message."""
         texts: list[str] = []
         images: list[Part] = []
         for item in _items(block):
@@ -227,7 +227,7 @@ class _Conversation:
         return [media.text_part(text)] if text else []
 
     def _text(self, block: Block) -> str:
-        """A block as text, whatever it is."""
+        """A block of any type as text."""
         if block.type == "text":
             return block.text or ""
         if block.type == "document":
@@ -248,7 +248,7 @@ _RENDERERS: Final[Mapping[str, Callable[[Block], str]]] = {
 
 
 def _items(result: Block) -> Sequence[Block]:
-    """The blocks of a result. Raises _BadBlock for an object, which only a server's results may hold."""
+    """The blocks of a result. Raises _BadBlock for an object, which only results of server tools may hold."""
     if isinstance(result.content, dict):
         raise _BadBlock("the content of a tool_result block must be a string or a list of blocks")
     if isinstance(result.content, str):
@@ -257,7 +257,7 @@ def _items(result: Block) -> Sequence[Block]:
 
 
 def _content(parts: list[Part]) -> Text | list[Part]:
-    """One string where all is text: the form that every chat template takes."""
+    """The parts, or one string if all are text: every chat template accepts a string."""
     if len(parts) == 1 and parts[0]["type"] == "text":
         return parts[0]["text"]
     texts: list[TextPart] = [part for part in parts if part["type"] == "text"]
@@ -265,7 +265,7 @@ def _content(parts: list[Part]) -> Text | list[Part]:
 
 
 def _arguments(block: Block) -> str:
-    """A call's arguments as they came, or the text that a client could not parse and kept."""
+    """A call's arguments unchanged, or the original text if the client could not parse it."""
     raw = bytes(block.input)
     if raw.startswith(_UNPARSED):
         return _unparsed_arguments(raw)
@@ -277,9 +277,10 @@ def _arguments(block: Block) -> str:
 
 
 def _unparsed_arguments(raw: bytes) -> str:
-    """The model's own words from `{"__unparsedToolInput":{"raw":…}}`, if they are a JSON object; else an empty one,
-    since llama.cpp answers 500 to a history with arguments that are not JSON (backends.md, section 4.2), and
-    templates read the object's items.
+    """The model's own text from `{"__unparsedToolInput":{"raw":…}}` if it is a JSON object, otherwise an empty object.
+
+    Chat templates iterate over the object, and llama.cpp answers 500 to a history with arguments that are not JSON
+    (`tests/samples/backends/llama-server-b10434/template-qwen3/tool_history_bad_args_json.http`).
     """
     try:
         text = msgspec.json.decode(raw)["__unparsedToolInput"]["raw"]

@@ -1,6 +1,6 @@
-"""The tools that a request offers to the backend, and what the model is told of the others.
+"""The tools that a request offers to the backend, and the notes for the model on the others.
 
-Of a list that comes with each turn, this is made once for each way that backends have.
+The result for a tool list that comes with each turn is cached for each combination of backend limits.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from gateway.openai.request import EncodedTools, ToolSpec
 from gateway.translate.to_backend.tool_limits import fit_tools
 from gateway.translate.to_backend.tools import left_out_note, translate_tools
 
-# backends in use together hardly have more; which ways a backend has, its refusals can teach
+# cached results per list; bounded, because a backend's refusals can change its limits (`refusals.remedy`)
 _MOST_WAYS: Final = 8
 
 
 class OfferedTools(NamedTuple):
-    """`notes` are for the system prompt. Nothing of it may be changed."""
+    """The tools offered, and `notes` for the system prompt. Shared by requests; must not be changed."""
 
     specs: Sequence[ToolSpec]
     notes: Sequence[str]
@@ -28,7 +28,7 @@ _NOTHING: Final = OfferedTools((), ())
 
 
 def offer_tools(tools: Sequence[Tool] | None, choice: ToolChoice | None, profile: Profile) -> OfferedTools:
-    """The tools that the backend takes. Raises InvalidRequest for a tool without a name."""
+    """The tools that the backend accepts. Raises InvalidRequest for a tool without a name."""
     if not tools:
         return _NOTHING
     if not isinstance(tools, SharedTools) or (choice is not None and choice.name):

@@ -1,4 +1,4 @@
-"""A Messages request as a chat-completions request."""
+"""Translates a Messages request to a chat-completions request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +24,11 @@ def translate_request(
     documents: Documents | None = None,
     context_window: int | None = None,
 ) -> ChatRequest:
-    """The backend's request. `model` is the backend's own name of it; `documents` holds the texts of the PDFs;
+    """The backend's request. `model` is the backend's own model name; `documents` holds the texts of the PDFs;
     `context_window` is in tokens.
 
-    Deterministic, and of all inputs only the request shows in it: the same conversation gives the same bytes.
-    Raises InvalidRequest.
+    Deterministic: the result depends only on the arguments, so the same conversation gives the same bytes. Raises
+    InvalidRequest.
     """
     tools, notes = offer_tools(request.tools, request.tool_choice, profile)
     response_format = _response_format(request)
@@ -60,7 +60,7 @@ def translate_request(
 
 
 def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: Profile) -> ChatRequest:
-    """Nothing at all without tools: an empty list, and a choice among none, are refused by OpenAI and vLLM."""
+    """The tool fields; none without tools, as OpenAI and vLLM refuse an empty list and a choice without tools."""
     fields: ChatRequest = {}
     if tools:
         fields["tools"] = tools
@@ -76,13 +76,13 @@ def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: P
 def _sampling(request: MessagesRequest, profile: Profile, context_window: int | None) -> ChatRequest:
     fields: ChatRequest = {}
     if (asked := request.max_tokens) is not None:
-        # Claude Code asks unknown models for up to 128000 tokens; vLLM refuses more than its whole window
+        # Claude Code requests up to 128000 tokens from unknown models; vLLM refuses more than its context window
         fields[profile.max_tokens_field] = min(asked, context_window or asked, profile.most_tokens or asked)
-    # an empty stop string is refused by vLLM, and ends a llama.cpp answer before it begins
+    # vLLM refuses an empty stop string; with llama.cpp, it ends the answer before it begins
     if request.stop_sequences and (stops := [stop for stop in request.stop_sequences if stop]):
         if profile.max_stops is not None and len(stops) > profile.max_stops:
-            # none may be lost in silence: the answer would run past it
-            raise InvalidRequest(f"stop_sequences: this backend takes {profile.max_stops} at most, not {len(stops)}")
+            # dropping one silently would let the answer run past it
+            raise InvalidRequest(f"stop_sequences: this backend accepts at most {profile.max_stops}, not {len(stops)}")
         fields["stop"] = stops
     if request.temperature is not None:
         fields["temperature"] = request.temperature
@@ -104,6 +104,6 @@ def _response_format(request: MessagesRequest) -> dict[str, Any] | None:
 
 
 def _format_note(response_format: dict[str, Any]) -> str:
-    """The wanted form in words, for a backend that cannot be held to a schema."""
+    """An instruction for the prompt, for a backend that cannot enforce a schema."""
     schema = bytes(response_format["json_schema"]["schema"]).decode()
     return f"Answer with JSON that fits this JSON schema, and with nothing else: {schema}"

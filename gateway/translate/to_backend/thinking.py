@@ -1,4 +1,4 @@
-"""Thinking: its switch on the way to the backend, its history, and the mark that it came from here."""
+"""Thinking: the request fields that switch it, and its replay in the history."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,30 +7,30 @@ from gateway.anthropic.request import Block, MessagesRequest
 from gateway.openai.profile import Profile
 
 _EFFORT_ORDER: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
-# token budgets as efforts, for backends that know only these
+# efforts for token budgets, for backends that accept only efforts
 _BUDGET_EFFORTS: Final = ((2048, "low"), (8192, "medium"))
-# Kimi takes an empty text for a missing one
+# not empty: Kimi treats an empty string as missing
 _NO_THINKING: Final = " "
 
 
 def thinking_wanted(request: MessagesRequest) -> bool:
-    """Whether the client asked for thinking: any form but `disabled`. Without the field it is off: side calls, such
-    as the one for a title, must be fast.
+    """Whether the client requests thinking, in any form but `disabled`. Without the field, thinking is off: side calls,
+    such as the one for a title, must be fast.
     """
     return request.thinking is not None and request.thinking.type != "disabled"
 
 
 def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any]:
-    """The request fields that set the backend's thinking, in its own terms.
+    """The request fields that control the backend's thinking.
 
-    Left out where a model without the ability, or without the choice, would refuse the field: what such a backend
-    does on its own is better than an error.
+    Omitted where a model that cannot think, or cannot stop thinking, would refuse the field: the backend's default is
+    better than an error.
     """
     wanted = thinking_wanted(request)
     effort = _effort(request, profile) if wanted else None
     match profile.thinking_control:
         case "chat_template_kwargs":
-            # templates know one name or the other: Qwen and GLM the first, DeepSeek, Granite and Kimi the second
+            # a template uses one of the names: Qwen and GLM the first; DeepSeek, Granite and Kimi the second
             return {"chat_template_kwargs": {"enable_thinking": wanted, "thinking": wanted}}
         case "enable_thinking":
             return {"enable_thinking": wanted}
@@ -38,7 +38,7 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
             keep = {"clear_thinking": False} if wanted and profile.clears_thinking else {}
             return {"thinking": {"type": "enabled" if wanted else "disabled", **keep}}
         case "reasoning":
-            # off cannot be asked for: models that always think answer 400 to it ("Reasoning is mandatory")
+            # thinking is never switched off: models that always think answer 400 ("Reasoning is mandatory")
             return {"reasoning": _reasoning(request, effort)} if wanted else {}
         case "reasoning_effort" if not wanted:
             return {"reasoning_effort": "none"}
@@ -47,16 +47,16 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
 
 
 def replayed_thinking(blocks: Sequence[Block]) -> str:
-    """The thinking of an assistant turn as one text. Redacted thinking holds nothing that can be read."""
+    """The thinking of an assistant turn as one text. Redacted thinking contains no readable text."""
     return "\n".join(block.thinking for block in blocks if block.type == "thinking" and block.thinking)
 
 
 def missing_thinking(request: MessagesRequest, profile: Profile) -> str:
-    """What stands for the thinking of an assistant turn that has none; empty where it may be missing.
+    """The substitute for missing thinking in an assistant turn; empty if it may be missing.
 
-    DeepSeek and Kimi answer 400 to a history in which a turn lacks it, as long as thinking is on (peers.md, section
-    3, 20): a turn of another model, or one in which the model did not think. On other hosts than their own, the
-    switch may not reach them.
+    While thinking is on, DeepSeek and Kimi answer 400 to a history with a turn that lacks it: a turn of another model,
+    or one in which the model did not think (musistudio/claude-code-router#1378). On hosts other than their own, the
+    request's switch may have no effect, so thinking may be on even if the client did not request it.
     """
     can_be_off = profile.thinking_control == "thinking"
     return _NO_THINKING if profile.needs_thinking and (thinking_wanted(request) or not can_be_off) else ""
@@ -69,7 +69,7 @@ def _reasoning(request: MessagesRequest, effort: str | None) -> dict[str, Any]:
 
 
 def _effort(request: MessagesRequest, profile: Profile) -> str | None:
-    """The asked effort, or the nearest below it that the profile takes."""
+    """The requested effort, or the nearest lower one that the profile accepts, or its lowest."""
     effort = request.output_config.effort if request.output_config else None
     if effort is None and request.thinking is not None and request.thinking.budget_tokens:
         budget = request.thinking.budget_tokens

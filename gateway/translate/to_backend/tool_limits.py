@@ -1,6 +1,6 @@
-"""Tools within what a backend takes: how many, how long their descriptions, which keywords in their schemas.
+"""Fits tools to a backend's limits: their number, the length of descriptions, the keywords in schemas.
 
-Nothing is dropped in silence: what does not fit is told to the model in the system prompt.
+Tools and descriptions that do not fit are not dropped silently: the system prompt tells the model about them.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from gateway.openai.profile import Profile
 from gateway.openai.request import ToolSpec
 from gateway.translate.both_ways.tool_names import backend_name
 
-# of a JSON schema: what holds schemas under names that are the user's own
+# JSON Schema keywords whose values map arbitrary names to schemas
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 
 def fit_tools(
     offered: Sequence[ToolSpec], choice: ToolChoice | None, profile: Profile
 ) -> tuple[list[ToolSpec], list[str], list[str]]:
-    """The tools that the backend takes, the names of those above its limit, and notes for the system prompt."""
+    """The tools that the backend accepts, the names of those above its limit, and notes for the system prompt."""
     kept, too_many = _within(list(offered), choice, profile.max_tools)
     notes = []
     for spec in kept:
@@ -36,7 +36,7 @@ def fit_tools(
 def _within(
     offered: list[ToolSpec], choice: ToolChoice | None, limit: int | None
 ) -> tuple[list[ToolSpec], list[ToolSpec]]:
-    """The first tools up to the limit, a forced one among them, and the others."""
+    """The first tools up to the limit, including a forced one, and the remaining ones."""
     if limit is None or len(offered) <= limit:
         return offered, []
     forced = backend_name(choice.name or "") if choice else ""
@@ -48,7 +48,7 @@ def _within(
 
 
 def _fit_description(spec: ToolSpec, limit: int | None) -> str:
-    """Cut a description that is too long. Returns a note with what was cut off, if anything was."""
+    """Truncate a description that is too long. Returns a note with the rest of it, or an empty string."""
     function = spec["function"]
     description = function.get("description", "")
     if limit is None or len(description) <= limit:

@@ -1,4 +1,4 @@
-"""Tools: which ones are offered, and which one the model must choose."""
+"""Tools: those that are offered, and the choice among them."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,16 +10,16 @@ from gateway.anthropic.request import Tool, ToolChoice
 from gateway.openai.request import ToolSpec
 from gateway.translate.both_ways.tool_names import backend_name
 
-# Claude Code's stand-in for tools that it has not loaded: nothing that a model could call
+# Claude Code's placeholder for tools that it has not loaded; a model cannot call it
 _PLACEHOLDER: Final = "DeferredToolPlaceholder"
 _EMPTY_SCHEMA: Final = Raw(b'{"type":"object","properties":{}}')
 
 
 def translate_tools(tools: Sequence[Tool]) -> tuple[list[ToolSpec], list[str]]:
-    """The tools on offer, and the names of those left out because only Anthropic's servers could run them.
+    """The tools to offer, and the names of those left out because only Anthropic's servers could run them.
 
-    Tools that the client loads later (`defer_loading`) go last: the list in front of them, and with it the prompt's
-    prefix, stays as it was (research/claude-code.md, section 3.4).
+    Tools that the client loads later (`defer_loading`) go last. Claude Code inserts them in mid-list; moving them keeps
+    the list before them, and so the prompt's prefix, unchanged. Raises InvalidRequest for a tool without a name.
     """
     kept: list[ToolSpec] = []
     deferred: list[ToolSpec] = []
@@ -37,14 +37,15 @@ def translate_tools(tools: Sequence[Tool]) -> tuple[list[ToolSpec], list[str]]:
 
 
 def left_out_note(names: Sequence[str]) -> str:
-    """One line for the model on tools that it will not find."""
+    """One line that tells the model which tools are missing."""
     return f"These tools are not available here, answer without them: {', '.join(names)}."
 
 
 def translate_choice(choice: ToolChoice | None, offered: Sequence[ToolSpec]) -> str | dict[str, Any] | None:
-    """`tool_choice` for a request that offers tools; None where the backend's default (auto) is meant.
+    """`tool_choice` for a request that offers tools; None for the backend's default (auto).
 
-    A forced tool that is not on offer (a server's own) cannot be forced. Raises InvalidRequest for an unknown type.
+    A forced tool that is not offered (a server tool) cannot be forced: the result is None. Raises InvalidRequest for an
+    unknown type.
     """
     if choice is None or choice.type == "auto":
         return None

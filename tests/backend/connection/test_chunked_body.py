@@ -121,7 +121,7 @@ async def test_a_chunk_that_is_longer_than_it_said_is_an_error() -> None:
     chunks = chunks_on(connection)
     chunks.receive(b"3\r\nabcd\r\n")
     assert await chunks.read() == b"abc"
-    with pytest.raises(aiohttp.ClientPayloadError, match="longer than it said"):
+    with pytest.raises(aiohttp.ClientPayloadError, match="longer than its size says"):
         await chunks.read()
     assert connection.done == ["abort"]
 

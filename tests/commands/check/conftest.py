@@ -1,4 +1,4 @@
-"""A backend that can do all that the check asks for, and what a test takes away from it."""
+"""A backend that passes the whole check; tests take abilities away from it."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def words(text: str) -> dict[str, Any]:
 
 
 def brain(body: dict[str, Any]) -> dict[str, Any]:
-    """The message that answers a request as the check hopes for."""
+    """The message that answers a request of the check correctly."""
     last, choice = body["messages"][-1], body.get("tool_choice")
     asked = last["content"] if isinstance(last["content"], str) else json.dumps(last["content"])
     if last["role"] == "tool":
@@ -54,10 +54,10 @@ def brain(body: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Able:
-    """What a backend does; a test changes parts of it."""
+    """What a backend does; tests change parts of it."""
 
     brain: Brain = brain
-    # in place of the answer to a request for a completion, or None
+    # the response instead of a completion, or None
     refuse: Callable[[dict[str, Any]], web.Response | None] = lambda _: None
     models: dict[str, Any] = field(
         default_factory=lambda: {
@@ -65,7 +65,7 @@ class Able:
             "data": [{"id": MODEL, "object": "model", "max_model_len": 131072, "architecture": {}}],
         }
     )
-    # other paths than the two of the API, and what they answer
+    # paths other than the API's two, and their responses
     paths: dict[str, web.Response | int] = field(default_factory=dict)
     key: str = ""
     usage_in: frozenset[str] = frozenset({"stream", "whole"})
@@ -73,10 +73,10 @@ class Able:
     prompt_tokens: Callable[[dict[str, Any]], int] = lambda body: (
         len(json.dumps(body["messages"])) // 4 + 200 * bool(body.get("tools"))
     )
-    # pauses before the first event and between two, in seconds; and how many words go into one event
+    # pauses before the first event and between events, in seconds; and the number of words in an event
     before: float = 0.0
     before_new: float = 0.0
-    # the reason for which an answer ends, if not the usual one
+    # the finish reason, if not the usual one
     finish: Callable[[dict[str, Any]], str] = lambda _: ""
     between: float = 0.0
     words_an_event: int = 1
@@ -153,7 +153,7 @@ def error(status: int, message: str) -> web.Response:
 
 @pytest.fixture
 async def able(no_leaks: None, aiohttp_server: Any) -> Able:
-    """A backend that can do everything; listening."""
+    """A listening backend that can do everything."""
     backend = Able()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", backend.serve)
@@ -164,7 +164,7 @@ async def able(no_leaks: None, aiohttp_server: Any) -> Able:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check told as JSON, and its exit code."""
+    """The JSON report of a check, and its exit code."""
 
     code: int
     document: dict[str, Any]

@@ -1,56 +1,37 @@
 """`claude-gateway check` as a user starts it: as a process, at a terminal or in a script."""
 
 import asyncio
-import contextlib
 import json
-import os
-import pty
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import ScriptedBackend, silence
+from tests.gateway_process import GATEWAY, Process, outcome, python
+from tests.terminal import open_terminal
 
 KEY = "cpk_never_to_be_seen_0123"
-Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+Start = Callable[..., AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """Starts `python -m gateway check …` in an empty folder, with no settings but those given."""
 
-    @asynccontextmanager
-    async def run(
-        *arguments: str, terminal: int | None = None, **environment: str
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
-        names = ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG")
-        passed = {name: os.environ[name] for name in names if name in os.environ}
-        stdin, out, err = (terminal,) * 3 if terminal is not None else (asyncio.subprocess.PIPE,) * 3
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway", "check", *arguments,
-            cwd=tmp_path, env=passed | {"COLUMNS": "110"} | environment,
-            stdin=stdin, stdout=out, stderr=err,
-            # without a terminal of its own, a password is read from standard input
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+    def run(*arguments: str, terminal: int | None = None, **environment: str) -> AbstractAsyncContextManager[Process]:
+        end = PIPE if terminal is None else terminal
+        variables = {"COLUMNS": "110"} | environment
+        # in a session without a controlling terminal, getpass reads from standard input
+        return python(
+            *GATEWAY, "check", *arguments, folder=tmp_path, environment=variables, stdin=end, stdout=end, stderr=end
+        )
 
     return run
-
-
-async def outcome(process: asyncio.subprocess.Process, given: str = "") -> tuple[int | None, str, str]:
-    out, err = await process.communicate(given.encode())
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_report_in_a_terminal(embedded: str, start: Start) -> None:
@@ -61,10 +42,10 @@ async def test_the_report_in_a_terminal(embedded: str, start: Start) -> None:
     assert (code, err) == (0, "")
     assert lines[0] == f"claude-gateway check  {embedded}v1/chat/completions"
     assert lines[2] == f"✓ Connection      {embedded}v1/chat/completions"
-    assert "✓ Tool results    the model answers from a tool's result" in lines
+    assert "✓ Tool results    the model uses a tool's result in its answer" in lines
     assert "! Parallel tools  one call at a time" in lines
-    assert "                  → Claude Code works without; turns that read several files take longer" in lines
-    assert "Claude Code works with this backend; what is lost is said above." in lines
+    assert "                  → Claude Code works without it; turns that read several files take longer" in lines
+    assert "Claude Code works with this backend; see above for what is limited." in lines
     assert f"  BACKEND_URL={embedded}v1/chat/completions claude-gateway" in lines
     client = json.loads("\n".join(lines[lines.index("{") :]))
     assert client["model"] == "demo"
@@ -78,9 +59,9 @@ async def test_the_report_of_a_failure_is_short(start: Start, scripted: Scripted
 
     lines = [line.rstrip() for line in out.splitlines()]
     assert code == 1
-    assert any(line.startswith("✗ Key             one is wanted") for line in lines)
+    assert any(line.startswith("✗ Key             one is required") for line in lines)
     assert "                  → give the key with BACKEND_API_KEY, --token-file or --ask-token" in lines
-    assert "- not tried: the 16 others, which need this" in lines
+    assert "- not tried: the 16 others, which depend on it" in lines
     assert "Claude Code cannot work with this backend as it is: see Key." in lines
 
 
@@ -98,7 +79,7 @@ async def test_json_is_all_that_a_script_gets(embedded: str, start: Start) -> No
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
-        (["http://h", "--backend-url", "http://h"], {}, "give the backend once: as URL or as --backend-url"),
+        (["http://h", "--backend-url", "http://h"], {}, "give the backend only once: as URL or as --backend-url"),
         (["ftp://h"], {}, "BACKEND_URL=ftp://h: must be an http:// or https:// URL"),
         ([], {"BACKEND_PROFILE": "vlm"}, "BACKEND_PROFILE=vlm: must be auto or one of"),
         (["--token-file", "no/such/file"], {}, "--token-file no/such/file: cannot be read (No such file or directory)"),
@@ -118,8 +99,8 @@ async def test_settings_that_cannot_be_used(arguments: Any, environment: Any, sa
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        (f"{KEY} {KEY}", "must hold the key alone: one word of ASCII characters"),
-        (f"sk-ant-{KEY}", "this is a token for Anthropic (sk-ant-…), and not sent: give the backend's key"),
+        (f"{KEY} {KEY}", "must contain only the key: one word of ASCII characters"),
+        (f"sk-ant-{KEY}", "this is a token for Anthropic (sk-ant-…) and was not sent: give the backend's key"),
     ],
 )
 async def test_a_token_that_is_none_goes_nowhere(
@@ -139,7 +120,7 @@ async def test_a_file_that_is_no_text(start: Start, tmp_path: Path) -> None:
     async with start("--token-file", "key") as process:
         code, _, err = await outcome(process)
 
-    assert (code, err) == (2, "claude-gateway: --token-file key: cannot be read (it is no text)\n")
+    assert (code, err) == (2, "claude-gateway: --token-file key: cannot be read (it is not text)\n")
 
 
 async def test_the_key_of_a_file_goes_to_the_backend(start: Start, scripted: ScriptedBackend, tmp_path: Path) -> None:
@@ -162,46 +143,32 @@ async def test_a_key_that_is_typed_is_not_echoed(flag: list[str], start: Start) 
         writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
-    controller, terminal = pty.openpty()
-    # without the flag, backends that are not plainly on this machine are asked for
+    # without the flag, the command asks for the key of any backend that is not known to be on this machine
     host = "127.0.0.1" if flag else "127.0.0.2"
-    async with await asyncio.start_server(refuse, host, 0) as server:
-        url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
-        async with start(url, *flag, terminal=terminal) as process:
-            shown = await _read_until(controller, "not shown")
-            os.write(controller, f"{KEY}\n".encode())
-            shown += await _read_until(controller, "as it is")
-            code = await process.wait()
-    os.close(controller)
-    os.close(terminal)
+    with open_terminal() as terminal:
+        async with await asyncio.start_server(refuse, host, 0) as server:
+            url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+            async with start(url, *flag, terminal=terminal.program_end) as process:
+                await terminal.shows("not shown")
+                terminal.types(f"{KEY}\n")
+                await terminal.shows("as it is")
+                code = await process.wait()
 
     assert code == 1
     assert f"Authorization: Bearer {KEY}" in heads[0]
-    assert KEY not in shown
+    assert KEY not in terminal.text
 
 
 async def test_ctrl_d_at_the_question_is_no_key(start: Start) -> None:
-    controller, terminal = pty.openpty()
-
-    async with start("http://nowhere.invalid", terminal=terminal) as process:
-        shown = await _read_until(controller, "Key for nowhere.invalid (not shown; Enter for none): ")
-        os.write(controller, b"\x04")
-        shown += await _read_until(controller, "as it is")
-        code = await process.wait()
-    os.close(controller)
-    os.close(terminal)
+    with open_terminal() as terminal:
+        async with start("http://nowhere.invalid", terminal=terminal.program_end) as process:
+            await terminal.shows("Key for nowhere.invalid (not shown; Enter for none): ")
+            terminal.types("\x04")
+            await terminal.shows("as it is")
+            code = await process.wait()
 
     assert code == 1
-    assert "cannot be found" in shown
-
-
-async def _read_until(fd: int, mark: str) -> str:
-    """What a terminal shows, up to a mark."""
-    shown = b""
-    async with asyncio.timeout(20):
-        while mark not in shown.decode("utf-8", "replace"):
-            shown += await asyncio.to_thread(os.read, fd, 4096)
-    return shown.decode("utf-8", "replace")
+    assert "cannot be found" in terminal.text
 
 
 @pytest.mark.parametrize("form", ["rows", "json"])
@@ -224,22 +191,19 @@ async def test_ctrl_c_shows_what_was_found_so_far(form: str, start: Start, scrip
     else:
         assert "✓ TLS " in out
         assert "✗" not in out.replace("✗ does not work", "")
-        assert "The check did not come to its end." in out
+        assert "The check did not finish." in out
 
 
 async def test_progress_is_shown_at_a_terminal(start: Start, scripted: ScriptedBackend) -> None:
     never = asyncio.Event()
     scripted.answers = [silence(never)]
-    controller, terminal = pty.openpty()
-
-    async with start(scripted.url, terminal=terminal, TERM="xterm") as process:
-        shown = await _read_until(controller, "Key …")
-        process.send_signal(signal.SIGINT)
-        shown += await _read_until(controller, "come to its end")
-        code = await process.wait()
-    os.close(controller)
-    os.close(terminal)
-    never.set()
+    with open_terminal() as terminal:
+        async with start(scripted.url, terminal=terminal.program_end, TERM="xterm") as process:
+            await terminal.shows("Key …")
+            process.send_signal(signal.SIGINT)
+            await terminal.shows("did not finish")
+            code = await process.wait()
+        never.set()
 
     assert code == 130
-    assert "Connection" in shown
+    assert "Connection" in terminal.text

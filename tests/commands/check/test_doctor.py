@@ -1,4 +1,4 @@
-"""A whole check, on backends that work and on what is none."""
+"""A whole check, of working backends and of servers that are not backends."""
 
 import asyncio
 import json
@@ -79,7 +79,7 @@ async def test_a_dead_port_ends_the_check_at_its_first_row(run: Run) -> None:
 
     assert checked.code == 1
     assert checked.marks == dict.fromkeys(ROWS, "skipped") | {"reachable": "bad"}
-    assert checked.row("reachable")["said"] == f"nothing listens at 127.0.0.1:{port}"
+    assert checked.row("reachable")["said"] == f"nothing is listening at 127.0.0.1:{port}"
     assert "start the server, or correct the port in BACKEND_URL" in checked.row("reachable")["remedy"]
     assert checked.document["client"] == {}
 
@@ -114,8 +114,8 @@ async def test_what_does_not_speak_http_is_no_backend(service: Any, run: Run) ->
 
     row = checked.row("reachable")
     assert (checked.code, row["mark"]) == (1, "bad")
-    assert row["said"] == f"what listens at 127.0.0.1:{port} does not speak HTTP"
-    assert "correct the port in BACKEND_URL: it is another service's" in row["remedy"]
+    assert row["said"] == f"the service at 127.0.0.1:{port} does not speak HTTP"
+    assert "correct the port in BACKEND_URL: another service uses it" in row["remedy"]
 
 
 async def test_a_wrong_key_is_told_and_not_shown(able: Able, run: Run) -> None:
@@ -126,7 +126,7 @@ async def test_a_wrong_key_is_told_and_not_shown(able: Able, run: Run) -> None:
     row = checked.row("key")
     assert (checked.code, row["mark"]) == (1, "bad")
     assert row["said"] == "the key is refused (401: Incorrect API key provided: Bearer ….)"
-    assert row["remedy"] == "copy the key again from the backend, whole; is it a key of this backend?"
+    assert row["remedy"] == "copy the whole key from the backend again, and check that it is for this backend"
     assert "cpk_quite" not in checked.text
     assert "0123456789" not in checked.text
 
@@ -136,7 +136,7 @@ async def test_a_right_key_is_good(able: Able, run: Run) -> None:
 
     checked = await run(able.url, token="cpk_right")
 
-    assert (checked.code, checked.row("key")["said"]) == (0, "taken")
+    assert (checked.code, checked.row("key")["said"]) == (0, "accepted")
 
 
 async def test_the_operators_key_is_used_as_the_gateway_does(able: Able, run: Run) -> None:
@@ -153,7 +153,7 @@ async def test_a_key_that_is_wanted_and_not_given_is_asked_for(able: Able, run: 
 
     checked = await run(able.url)
 
-    assert checked.row("key")["said"] == "one is wanted (Incorrect API key provided: nothing.)"
+    assert checked.row("key")["said"] == "one is required (Incorrect API key provided: nothing.)"
     assert checked.row("key")["remedy"] == "give the key with BACKEND_API_KEY, --token-file or --ask-token"
 
 

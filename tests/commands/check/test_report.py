@@ -1,4 +1,4 @@
-"""What people read: the rows at any width, and the part of the README that shows them."""
+"""The report for people: the rows at any width, and the README's example of them."""
 
 import io
 import re
@@ -39,7 +39,7 @@ def test_each_mark_has_its_sign_and_the_legend_tells_them() -> None:
 
     for sign in "✓~✗!":
         assert f"\n{sign} Key             so it is" in text
-    assert "\n✓ works   ~ works with a loss   ✗ does not work   ! cannot be told\n" in text
+    assert "\n✓ works   ~ works partly   ✗ does not work   ! unknown\n" in text
     assert "3 requests, 1,234 tokens in and 56 out, 1 s" in text
 
 
@@ -60,10 +60,10 @@ def test_a_narrow_terminal_shows_all_words() -> None:
 
 def test_the_last_line_says_whether_it_works() -> None:
     assert shown(row("good")).endswith("Claude Code works with this backend.\n")
-    assert shown(row("partly")).endswith("Claude Code works with this backend; what is lost is said above.\n")
+    assert shown(row("partly")).endswith("Claude Code works with this backend; see above for what is limited.\n")
     assert shown(row("bad")).endswith("Claude Code cannot work with this backend as it is: see Key.\n")
-    assert shown(row("bad", needed=False)).endswith("what is lost is said above.\n")
-    assert shown(row("good"), complete=False).endswith("The check did not come to its end.\n")
+    assert shown(row("bad", needed=False)).endswith("see above for what is limited.\n")
+    assert shown(row("good"), complete=False).endswith("The check did not finish.\n")
 
 
 def test_exit_codes() -> None:

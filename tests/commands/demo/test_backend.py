@@ -235,7 +235,7 @@ async def test_a_prompt_of_megabytes_is_taken(client: Client) -> None:
 
 
 async def test_deep_nesting_never_breaks_the_server(client: Client) -> None:
-    # Around the depth at which the interpreter's own limit strikes, wherever that lies.
+    # Around the interpreter's own recursion limit, wherever that is.
     for depth in range(880, 1000):
         nested = b'{"a":' * depth + b"1" + b"}" * depth
         raw = b'{"messages": [{"role": "user", "content": "x"}], "tools": [%s]}' % nested
@@ -263,7 +263,7 @@ async def test_a_status_on_request(client: Client, status: int, kind: str, retry
 
 
 async def read_until_cut(response: aiohttp.ClientResponse) -> bytes:
-    """All bytes of a body that breaks off; fails if it ends in good order."""
+    """All bytes of a body that breaks off; fails if it ends properly."""
     got = bytearray()
 
     async def read() -> None:
@@ -336,7 +336,7 @@ async def yielding(_seconds: float) -> None:
 
 
 class PlainServer(TestServer):
-    """A server as `web.run_app` starts it: a handler is not cancelled when its client leaves."""
+    """A server as `web.run_app` starts it, where a client's leaving does not cancel the handler."""
 
     async def _make_runner(self, **options: Any) -> BaseRunner:
         return await super()._make_runner(**options | {"handler_cancellation": False})

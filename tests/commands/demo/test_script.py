@@ -1,4 +1,4 @@
-"""What the embedded backend answers, case by case; no server and no loop."""
+"""The embedded backend's answers, case by case, without a server or an event loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READ_PROMPT = (
 
 
 def tool(tool_name: str, /, **properties: dict[str, Any]) -> dict[str, Any]:
-    """A tool of which every property is required."""
+    """A tool whose properties are all required."""
     schema = {"type": "object", "properties": properties, "required": list(properties)}
     return {"type": "function", "function": {"name": tool_name, "parameters": schema}}
 

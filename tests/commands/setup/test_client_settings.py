@@ -1,4 +1,4 @@
-"""Which settings are written, and how they are undone."""
+"""Writing the settings, and undoing that."""
 
 import json
 from dataclasses import replace

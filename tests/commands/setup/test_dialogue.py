@@ -1,4 +1,4 @@
-"""`claude-gateway setup` by its flags, in front of a real gateway."""
+"""`claude-gateway setup` with its flags, against a real gateway."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ async def url(start_gateway: StartGateway, embedded: str) -> str:
 
 @pytest.fixture
 def run(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command with the token in the environment; its output never holds the token."""
+    """Runs the command with the token in the environment; its output never contains the token."""
 
     async def command(**flags: Any) -> Outcome:
         environment = {"HOME": str(home), "CLAUDE_GATEWAY_TOKEN": TOKEN, **flags.pop("environment", {})}
@@ -48,7 +48,7 @@ def run(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> Run:
         code = await asyncio.to_thread(setup, Flags(**flags), environment)
         captured = capsys.readouterr()
         assert TOKEN not in captured.out + captured.err
-        # the gateway of this test logs to the same place
+        # this test's gateway logs to the same stream
         out = re.sub(r"^\d{4}-\d\d-\d\d .*\n", "", captured.out, flags=re.MULTILINE)
         return Outcome(code, out, captured.err)
 
@@ -132,7 +132,7 @@ async def test_invalid_json_is_refused_with_its_place_and_nothing_changes(name: 
     done = await run()
     assert (done.code, done.out, tree(home)) == (1, "", before)
     assert done.err == (
-        f'claude-gateway setup: {home / name}: no valid JSON: line 3, column 1: a key in double quotes, "…" expected: '
+        f'claude-gateway setup: {home / name}: not valid JSON: line 3, column 1: a key in double quotes, "…" expected: '
         "correct it, or move it away; nothing was changed\n"
     )
 
@@ -142,17 +142,17 @@ async def test_an_env_that_is_no_object_is_refused(run: Run, home: Path) -> None
     done = await run()
     assert (done.code, done.err) == (
         1,
-        f"claude-gateway setup: {home}/.claude/settings.json: `env` is no object, {{…}}: correct it; nothing was changed\n",
+        f"claude-gateway setup: {home}/.claude/settings.json: `env` is not an object, {{…}}: correct it; nothing was changed\n",
     )
 
 
 @pytest.mark.parametrize(
     ("flags", "fault"),
     [
-        ({"url": "gateway"}, "'gateway' is no base URL: give it like"),
+        ({"url": "gateway"}, "'gateway' is not a base URL: give one like"),
         ({"url": "http://127.0.0.1:9"}, "http://127.0.0.1:9 does not answer (Connection refused)"),
-        ({"model": "nono"}, "no model 'nono' there; there are: demo, zai-org/GLM-4.5-Air"),
-        ({"model": None}, "which model? Give --model NAME; there are: demo, zai-org/GLM-4.5-Air"),
+        ({"model": "nono"}, "no model 'nono'; available: demo, zai-org/GLM-4.5-Air"),
+        ({"model": None}, "which model? Give --model NAME; available: demo, zai-org/GLM-4.5-Air"),
         (
             {"environment": {"CLAUDE_GATEWAY_TOKEN": ""}},
             "no token: give --token-file FILE, or set CLAUDE_GATEWAY_TOKEN",
@@ -175,7 +175,7 @@ async def test_a_token_the_gateway_does_not_know_is_told(
     gateway = await start_gateway(embedded, gateway_api_keys="another-key-0123456789")
     done = await run(url=str(gateway.make_url("/")))
     assert (done.code, tree(home)) == (1, {})
-    assert "refuses the token (401): this is no key of this gateway" in done.err
+    assert "refuses the token (401): this token is not a key of this gateway" in done.err
 
 
 async def test_a_token_goes_to_no_other_address_than_its_own(
@@ -221,6 +221,6 @@ async def test_the_only_model_is_taken(run: Run, home: Path, start_gateway: Star
     gateway = await start_gateway(scripted.url)
     done = await run(url=str(gateway.make_url("/")), model=None)
     assert done.code == 0
-    assert "Note: The backend does not tell this model's context window" in done.out
+    assert "Note: The backend does not state this model's context window" in done.out
     settings = json.loads((home / ".claude/settings.json").read_text())
     assert settings["model"] == "Vendor/Model-1"

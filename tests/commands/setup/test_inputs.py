@@ -1,4 +1,4 @@
-"""What the user gives, and what is wrong with it."""
+"""Checks of what the user enters."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_a_base_url_loses_its_last_slash(url: str, base: str) -> None:
     ["", "127.0.0.1:8080", "ftp://h", "http://", "http://u:p@h", "http://h/?a=1", "http://h/#a", "http://h h", "http://h\n"],
 )  # fmt: skip
 def test_what_is_no_base_url_is_refused(url: str) -> None:
-    with pytest.raises(BadInput, match=r"is no base URL: give it like http://127\.0\.0\.1:8080 or https"):
+    with pytest.raises(BadInput, match=r"is not a base URL: give one like http://127\.0\.0\.1:8080 or https"):
         checked_url(url)
 
 
@@ -34,9 +34,9 @@ def test_what_is_no_base_url_is_refused(url: str) -> None:
     [
         (" \n", "the token is empty"),
         ("sk-ant-api03-x", "this is a token for Anthropic"),
-        ("cpk_a b", "the token holds a blank"),
-        ("cpk_ä", "the token holds a blank"),
-        ("a\nb", "the token holds a blank"),
+        ("cpk_a b", "the token contains a blank"),
+        ("cpk_ä", "the token contains a blank"),
+        ("a\nb", "the token contains a blank"),
     ],
 )
 def test_what_is_no_token_is_refused_and_not_shown(token: str, fault: str) -> None:
@@ -59,5 +59,5 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"^--token-file .*missing: No such file or directory$"):
         given_token(tmp_path / "missing", {})
     (tmp_path / "image").write_bytes(b"\xff\xd8")
-    with pytest.raises(BadInput, match=r"^--token-file .*image: this is no text$"):
+    with pytest.raises(BadInput, match=r"^--token-file .*image: not a text file$"):
         given_token(tmp_path / "image", {})

@@ -1,4 +1,4 @@
-"""Edits of JSON as text, beside Python's own reader."""
+"""Edits of JSON as text, compared with Python's own parser."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def test_a_member_is_deleted(case: str) -> None:
 
 
 def test_a_value_within_what_is_no_object_is_refused() -> None:
-    with pytest.raises(InvalidJson, match=r"^`env` is no object, \{…\}$"):
+    with pytest.raises(InvalidJson, match=r"^`env` is not an object, \{…\}$"):
         put('{"env": ["A"]}', ("env", "A"), "1")
 
 
@@ -68,7 +68,7 @@ def test_a_value_within_what_is_no_object_is_refused() -> None:
         ('{"a": 1', "line 1, column 8: a comma or } expected"),
         ('{"a": 01}', "line 1, column 8: a comma or } expected"),
         ('{"a": 1}\nx', "line 2, column 1: the end expected"),
-        ('{"a": ' + "[" * 300, "line 1, column 206: less depth expected"),
+        ('{"a": ' + "[" * 300, "line 1, column 206: less nesting expected"),
     ],
 )
 def test_what_is_no_json_is_refused_with_its_place(text: str, fault: str) -> None:
@@ -111,7 +111,7 @@ def test_a_put_changes_what_it_names_and_nothing_else(
 def test_what_python_reads_is_read_and_nothing_else(text: str) -> None:
     text = "{" + text
     try:
-        # what JSON does not know, Python does
+        # Python accepts some values that JSON does not have
         read: Any = json.loads(text, parse_constant=lambda _: [][0])
     except (ValueError, IndexError):
         with pytest.raises(InvalidJson):

@@ -1,4 +1,4 @@
-"""What there is to choose from, as it comes and as it is shown."""
+"""The models to choose from: reading the list, and describing its entries."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ def test_odd_entries_are_left_out_or_lose_what_is_odd() -> None:
 @pytest.mark.parametrize("body", [b"<html>", b'{"data": {}}', b'"models"', b"\xff"])
 def test_what_is_no_list_is_told(body: bytes) -> None:
     with pytest.raises(
-        NoModels, match=r"^http://h/v1/models: no list of models came: is this the gateway's address\?$"
+        NoModels, match=r"^http://h/v1/models: no model list came back: is this the gateway's address\?$"
     ):
         read_offers(body, URL)
 
@@ -129,8 +129,8 @@ def test_models_are_found_by_words_and_named_in_any_case() -> None:
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("zai/glm", "no model 'zai/glm' there; there are: z-ai/GLM-4.5-Air"),
-        ("x", "no model 'x' there; there are: " + ", ".join(f"m{n}" for n in range(10)) + " and 3 more"),
+        ("zai/glm", "no model 'zai/glm'; available: z-ai/GLM-4.5-Air"),
+        ("x", "no model 'x'; available: " + ", ".join(f"m{n}" for n in range(10)) + " and 3 more"),
     ],
 )
 def test_an_unknown_name_is_answered_with_near_ones(name: str, fault: str) -> None:

@@ -1,8 +1,7 @@
-"""The questions, answered at a terminal as a user does."""
+"""The questions, answered on a terminal as a user would."""
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pexpect
 import pytest
 
 from tests.conftest import StartGateway
+from tests.gateway_process import inherited
 
 TOKEN = "cpk_secret_4711"
 CLEAR_LINE = "\x15"
@@ -28,15 +28,12 @@ async def url(start_gateway: StartGateway, embedded: str) -> str:
 
 @pytest.fixture
 def talk(tmp_path: Path) -> Talk:
-    """Starts the command on a terminal and answers its questions; gives exit code and all that was on the screen."""
+    """Starts the command on a terminal and answers its questions; gives its exit code and all output."""
 
     def hold(answers: list[tuple[str, str]], *flags: str) -> tuple[int, str]:
-        passed = {
-            name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG", "PYTHONPATH") if name in os.environ
-        }
         child = pexpect.spawn(
             sys.executable, ["-m", "gateway", "setup", *flags], cwd=str(Path(__file__).parents[3]),
-            env=passed | {"HOME": str(tmp_path), "TERM": "xterm", "LANG": "C.UTF-8"},
+            env=inherited() | {"HOME": str(tmp_path), "TERM": "xterm", "LANG": "C.UTF-8"},
             timeout=30, encoding="utf-8", dimensions=(40, 160),
         )  # fmt: skip
         screen = ""
@@ -67,7 +64,7 @@ def written(home: Path) -> list[Path]:
 async def test_address_token_and_model_are_asked_for(url: str, talk: Talk, tmp_path: Path) -> None:
     code, screen = await talk(
         ("Gateway:", CLEAR_LINE + "nowhere\r"),
-        ("is no base URL", CLEAR_LINE + url + "\r"),
+        ("is not a base URL", CLEAR_LINE + url + "\r"),
         ("key (hidden", "sk-ant-x\r"),
         ("a token for Anthropic", f"{TOKEN}\r"),
         ("zai-org/GLM-4.5-Air", "glm"),

@@ -1,18 +1,12 @@
 """`claude-gateway watch` as a user starts it: on a terminal, through a pipe, once."""
 
 import asyncio
-import contextlib
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
-import sys
-import termios
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +14,26 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, respond, stream
+from tests.gateway_process import GATEWAY, Process, outcome, python
+from tests.terminal import open_terminal
 
 KEY = "status-key-of-a-test"
-Watch = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+Watch = Callable[..., AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Watch:
     """Starts `python -m gateway watch …` with no settings but those given; its output comes through a pipe."""
 
-    @asynccontextmanager
-    async def run(*arguments: str, stdout: int = asyncio.subprocess.PIPE, **environment: str) -> AsyncIterator[Any]:
-        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway", "watch", *arguments,
-            cwd=tmp_path, env=passed | {"COLUMNS": "120"} | environment,
-            stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
+    def run(*arguments: str, stdout: int = PIPE, **environment: str) -> AbstractAsyncContextManager[Process]:
+        variables = {"COLUMNS": "120"} | environment
+        return python(*GATEWAY, "watch", *arguments, folder=tmp_path, environment=variables, stdout=stdout)
 
     return run
 
 
-async def line(process: asyncio.subprocess.Process, word: str) -> str:
-    """The next line that begins with a word, behind its time."""
+async def line(process: Process, word: str) -> str:
+    """The rest of the next line that begins with a word after its time."""
     assert process.stdout is not None
     while raw := await asyncio.wait_for(process.stdout.readline(), 20):
         _, _, said = raw.decode().partition(" ")
@@ -57,9 +42,8 @@ async def line(process: asyncio.subprocess.Process, word: str) -> str:
     raise AssertionError(f"no line {word!r}")
 
 
-async def said(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), 20)
-    return process.returncode, out.decode() if out else "", err.decode()
+async def said(process: Process) -> tuple[int | None, str, str]:
+    return await asyncio.wait_for(outcome(process), 20)
 
 
 async def test_through_a_pipe_a_line_comes_for_each_thing_that_happens(
@@ -154,69 +138,32 @@ async def test_on_a_terminal_it_is_live(scripted: ScriptedBackend, start_gateway
     rest = asyncio.Event()
     scripted.answers = [stream(*HELLO, rest, *END)]
     gateway = await start_gateway(scripted.url, shutdown_grace_secs="0")
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    screen = Screen(ours)
-    try:
-        async with watch("--url", str(gateway.make_url("/")), stdout=theirs, TERM="xterm-256color") as process:
-            os.close(theirs)
-            await screen.shows("nothing is being answered right now")
+    with open_terminal() as terminal:
+        url = str(gateway.make_url("/"))
+        async with watch("--url", url, stdout=terminal.program_end, TERM="xterm-256color") as process:
+            await terminal.shows("nothing is being answered right now")
             async with gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN) as answer:
                 await answer.content.readany()
-                await screen.shows("writing")
+                await terminal.shows("writing")
                 rest.set()
                 await answer.read()
-            await screen.shows("done")
+            await terminal.shows("done")
             await gateway.server.close()
-            await screen.shows("connection lost, trying again")
+            await terminal.shows("connection lost, trying again")
             process.send_signal(signal.SIGINT)
             code, _, err = await said(process)
-            await screen.shows("\x1b[?1049l")
-    finally:
-        screen.close()
+            await terminal.shows("\x1b[?1049l")
 
     assert (code, err) == (130, "")
-    # the screen is left as it was found
-    assert screen.text.count("\x1b[?1049h") == screen.text.count("\x1b[?1049l") == 1
-
-
-class Screen:
-    """What a program writes to its terminal."""
-
-    def __init__(self, end: int) -> None:
-        self.text = ""
-        self._end = end
-        self._seen = 0
-        self._more = asyncio.Event()
-        os.set_blocking(end, False)
-        asyncio.get_running_loop().add_reader(end, self._read)
-
-    def _read(self) -> None:
-        try:
-            self.text += os.read(self._end, 65536).decode(errors="replace")
-        except OSError:
-            # the program has ended
-            asyncio.get_running_loop().remove_reader(self._end)
-        self._more.set()
-
-    async def shows(self, words: str) -> None:
-        """Wait until words come that were not there before."""
-        async with asyncio.timeout(20):
-            while (found := self.text.find(words, self._seen)) < 0:
-                self._more.clear()
-                await self._more.wait()
-        self._seen = found + len(words)
-
-    def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._end)
-        os.close(self._end)
+    # the terminal's screen is restored
+    assert terminal.text.count("\x1b[?1049h") == terminal.text.count("\x1b[?1049l") == 1
 
 
 async def test_it_wants_the_key_where_the_gateway_does(
     scripted: ScriptedBackend, start_gateway: StartGateway, watch: Watch
 ) -> None:
     gateway = await start_gateway(scripted.url, status_key=KEY)
-    # by a name that is not this machine's own: as from another machine
+    # through a name that is not this machine's, as from another machine
     away = {"HTTP_PROXY": str(gateway.make_url("/"))}
 
     results = []
@@ -225,8 +172,8 @@ async def test_it_wants_the_key_where_the_gateway_does(
             results.append(await said(process))
 
     assert [code for code, _, _ in results] == [1, 1, 0]
-    assert "the gateway wants its STATUS_KEY; set STATUS_KEY in the environment" in results[0][2]
-    assert "the STATUS_KEY given is not the gateway's" in results[1][2]
+    assert "the gateway requires its STATUS_KEY; set STATUS_KEY in the environment" in results[0][2]
+    assert "this STATUS_KEY is not the gateway's" in results[1][2]
     assert KEY not in "".join(text for _, *texts in results for text in texts)
 
 
@@ -241,7 +188,7 @@ async def test_a_gateway_that_shows_others_nothing_says_so(
 
     assert (code, out) == (1, "")
     assert err.startswith(
-        "claude-gateway: http://gateway.example: the status is shown on the gateway's own machine only"
+        "claude-gateway: http://gateway.example: the status is available only on the gateway's own machine"
     )
 
 
@@ -264,10 +211,10 @@ async def nothing(_: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("handler", "text"),
     [
-        (html, "something answers there (200), but no claude-gateway with an event feed"),
-        (nothing, "something answers there (404), but no claude-gateway with an event feed"),
-        (other_feed, "this gateway's feed is of another kind (Expected `array`, got `int` - at `$.requests`); "),
-        (no_json, "what comes is no feed of a claude-gateway"),
+        (html, "a server answers there (200), but it is not a claude-gateway with an event feed"),
+        (nothing, "a server answers there (404), but it is not a claude-gateway with an event feed"),
+        (other_feed, "this gateway's feed has another format (Expected `array`, got `int` - at `$.requests`); "),
+        (no_json, "the response is not a claude-gateway's event feed"),
     ],
 )
 async def test_something_else_is_told_from_a_gateway(
@@ -289,9 +236,9 @@ async def test_something_else_is_told_from_a_gateway(
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("http://127.0.0.1:9", "nothing listens there; start claude-gateway, or give its address with --url"),
+        ("http://127.0.0.1:9", "nothing is listening there; start claude-gateway, or give its address with --url"),
         ("http://nowhere.invalid", "no such host; check --url"),
-        ("nonsense", "is no URL; give one such as http://127.0.0.1:8080"),
+        ("nonsense", "not a URL; give one such as http://127.0.0.1:8080"),
     ],
 )
 async def test_what_cannot_be_reached_is_told_in_one_line(url: str, text: str, watch: Watch) -> None:

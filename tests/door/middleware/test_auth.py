@@ -14,7 +14,6 @@ PATHS = ["/v1/messages", "/v1/messages/count_tokens"]
 async def test_no_token_is_a_401(
     path: str, headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # T59
     gateway = await start_gateway(scripted.url)
 
     response = await gateway.post(path, json=ask(), headers=headers)
@@ -77,7 +76,7 @@ async def test_probes_need_none(path: str, scripted: ScriptedBackend, start_gate
     ],
     ids=["bearer", "bearer, untidy", "key", "both", "a key beside something else"],
 )
-async def test_a_token_is_taken_from_either_header_and_goes_on_as_the_only_one(  # peers.md, section 3, 60
+async def test_a_token_is_taken_from_either_header_and_goes_on_as_the_only_one(
     headers: dict[str, str], token: str, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     scripted.answers = [respond(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')]

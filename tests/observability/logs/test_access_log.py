@@ -34,7 +34,7 @@ async def post(gateway: TestClient[Any, Any], **fields: Any) -> None:
 
 
 async def finished(gateway: TestClient[Any, Any], lines: Lines) -> dict[str, Any]:
-    """The line of the last request, which is written a moment after its answer: a server that closes waits for it."""
+    """The last request's line. It is written a moment after the answer, so close the server first, which waits for it."""
     await gateway.close()
     return [line for line in lines if line["event"] == "request"][-1]
 
@@ -125,7 +125,7 @@ async def test_a_client_that_left_is_marked(
 async def test_a_client_that_leaves_behind_the_end_had_its_answer(
     scripted: ScriptedBackend, start_gateway: StartGateway, lines: Lines
 ) -> None:
-    # one that closes at once, as curl does, while the backend has not closed its stream yet
+    # a client that closes at once, as curl does, before the backend has closed its stream
     held = asyncio.Event()
     scripted.answers = [stream(*HELLO, *END, held)]
     gateway = await start_gateway(scripted.url)

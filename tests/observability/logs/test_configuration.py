@@ -105,7 +105,7 @@ def test_strangers_cannot_command_the_terminal(by: str, sent: str, shown: str) -
         logging.getLogger("aiohttp.server").error("%s", sent)
     else:
         structlog.get_logger().error("internal error", exc_info=ValueError(sent))
-        # which has lines of its own anyway
+        # a traceback has several lines anyway
         shown = shown.replace(r"\n", "\n")
 
     written = out.getvalue()

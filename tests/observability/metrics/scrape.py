@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them, through the parser that its client library brings along."""
+"""Metrics as Prometheus reads them, through the parser of its client library."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ _DEADLINE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Scrape:
-    """What one scrape gave."""
+    """The result of one scrape."""
 
     text: str
 
@@ -27,12 +27,12 @@ class Scrape:
         }
 
     def changed(self, name: str) -> dict[tuple[str, ...], float]:
-        """The same, without those that are 0."""
+        """The same without zero values."""
         return {labels: value for labels, value in self.series(name).items() if value}
 
     @property
     def names(self) -> set[str]:
-        """The names of all series; those of histograms also where there is no sample yet."""
+        """The names of all series, including those of histograms without samples."""
         found: set[str] = set()
         for family in text_string_to_metric_families(self.text):
             found |= {sample.name for sample in family.samples}
@@ -42,14 +42,14 @@ class Scrape:
 
 
 async def scrape(url: str) -> Scrape:
-    """One scrape, on a connection of its own."""
+    """One scrape, on its own connection."""
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 200
         return Scrape(await response.text())
 
 
 async def scrape_until(url: str, holds: Callable[[Scrape], bool]) -> Scrape:
-    """Scrape until something holds: a request is counted a moment after its answer."""
+    """Scrape until a condition holds: a request is counted a moment after its answer."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
     while not holds(last := await scrape(url)):
         assert time.monotonic() < deadline, last.text

@@ -2,67 +2,44 @@
 
 import asyncio
 import gzip
-import json
-import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from gateway.app import METRICS_URL
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, StartGateway, ask, events, read_until, stream
+from tests.gateway_process import GATEWAY, Process, log_line, python
 from tests.observability.metrics.scrape import scrape
 
-Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
+Start = Callable[..., AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """Starts a gateway as a process, warnings as errors, with no settings but those given."""
 
-    @asynccontextmanager
-    async def run(**settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", "-m", "gateway",
-            cwd=tmp_path, env=passed | {"HOST_PORT": "0"} | settings,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
+    def run(**settings: str) -> AbstractAsyncContextManager[Process]:
+        return python(*GATEWAY, folder=tmp_path, environment={"HOST_PORT": "0"} | settings)
 
     return run
-
-
-async def next_line(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
-    assert process.stderr is not None
-    while raw := await asyncio.wait_for(process.stderr.readline(), 10):
-        line: dict[str, Any] = json.loads(raw)
-        if line["event"] == event:
-            return line
-    raise AssertionError(f"the log has no {event!r}")
 
 
 async def test_metrics_last_until_the_last_answer_has_ended(start: Start, scripted: ScriptedBackend) -> None:
     rest = asyncio.Event()
     scripted.answers = [stream(*HELLO, rest, *END)]
     async with start(BACKEND_URL=scripted.url, METRICS_PORT="0") as process, aiohttp.ClientSession() as session:
-        line = await next_line(process, "listening")
+        line = await log_line(process, "listening")
         post = session.post(f"{line['url']}/v1/messages", json=ask(stream=True), headers=TOKEN)
         async with post as response:
             received = await read_until(response, b'"lo"')
             process.send_signal(signal.SIGTERM)
-            await next_line(process, "shutting down")
+            await log_line(process, "shutting down")
             while await _is_open(line["url"]):  # noqa: ASYNC110  # another process tells nobody
                 await asyncio.sleep(0.01)
             ending = await scrape(line["metrics"])

@@ -1,4 +1,4 @@
-"""What requests leave in the metrics, over real connections."""
+"""What requests count in the metrics, over real connections."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def url_of(gateway: Client) -> str:
 
 
 async def counted(gateway: Client, requests: int = 1) -> Scrape:
-    """The metrics, once so many requests are in them."""
+    """The metrics, once they include this many requests."""
     return await scrape_until(url_of(gateway), lambda seen: sum(seen.series("requests_total").values()) >= requests)
 
 
@@ -266,7 +266,7 @@ async def test_the_breakers_state_and_its_changes(scripted: ScriptedBackend, sta
         ("open", "half-open"): 1,
         ("half-open", "closed"): 1,
     }
-    # what the breaker refuses is no error of the backend
+    # a request that the breaker refuses is not an error of the backend
     assert closed.changed("backend_errors_total") == {("server_error",): 1}
 
 

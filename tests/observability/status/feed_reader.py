@@ -1,4 +1,4 @@
-"""What tests read the event feed with."""
+"""A reader of the event feed, for tests."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from aiohttp import ClientResponse
 
 @dataclass
 class Reader:
-    """Events of a response, one after the other; `state` is what they add up to."""
+    """Reads the events of a response in order; `state` is their sum."""
 
     response: ClientResponse
     received: bytes = b""
@@ -33,7 +33,7 @@ class Reader:
         return lines["event"], data
 
     async def until(self, *path: str | int, equals: Any) -> dict[str, Any]:
-        """The state in which something has become so."""
+        """Read until the value at a path equals `equals`; gives that state."""
         while self.at(*path) != equals:
             await self.next()
         return self.state

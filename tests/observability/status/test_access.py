@@ -11,8 +11,8 @@ from gateway.settings import load_settings
 from tests.conftest import ScriptedBackend, StartGateway
 
 KEY = "status-key-of-a-test"
-HERE = "the status is shown on the gateway's own machine only"
-WITH_KEY = "the status is for holders of its key"
+HERE = "the status is available only on the gateway's own machine"
+WITH_KEY = "the status requires the status key"
 
 
 async def refusal(response: Any) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Several workers, here in one process: one of them tells what all do."""
+"""Several workers, here in one process: one of them reports for all."""
 
 import asyncio
 from pathlib import Path
@@ -45,7 +45,7 @@ async def test_one_worker_tells_what_all_do(
     assert (first["gateway"]["workers"], first["gateway"]["workers_seen"]) == (2, 2)
     assert (first["totals"]["requests"], first["totals"]["failed"]) == (3, 2)
     assert [ended["outcome"] for ended in first["finished"]] == ["backend_fault", "ok", "backend_fault"]
-    # equal errors of two workers are one
+    # equal errors of two workers are merged
     assert [(failure["status"], failure["count"]) for failure in first["failures"]] == [(500, 2)]
     assert state["requests"][0]["id"] == answer.headers["request-id"]
     assert after["finished"][0]["id"] == answer.headers["request-id"]

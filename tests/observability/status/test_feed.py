@@ -112,7 +112,7 @@ async def test_a_request_is_followed_from_its_start_to_its_end(
 async def test_the_bytes_of_a_token_are_learnt_from_answers_that_ended(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    # ten tokens a chunk, of which nothing on the wire tells
+    # ten tokens in a chunk, which nothing on the wire reveals
     chunks = [chunk({"content": "ten tokens"})] * 40
     usage = {"prompt_tokens": 30, "completion_tokens": 400}
     rest = asyncio.Event()
@@ -131,7 +131,7 @@ async def test_the_bytes_of_a_token_are_learnt_from_answers_that_ended(
         rest.set()
         await answer.read()
 
-    # with what is around them; at 125 bytes a token it would be a tenth
+    # including the frames; at 125 bytes a token, it would be a tenth
     assert 360 <= state["requests"][0]["tokens"] <= 480
 
 

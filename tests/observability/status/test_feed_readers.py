@@ -1,4 +1,4 @@
-"""Readers of every kind, on a feed of made-up states at a pace for tests."""
+"""Readers of every kind, on a fast feed of made-up states."""
 
 import asyncio
 import contextlib
@@ -29,11 +29,11 @@ async def listening_to(feed: Feed, aiohttp_client: Any) -> AsyncIterator[Any]:
 
 
 async def nothing() -> None:
-    """No worker to wait for."""
+    """There is no other worker to wait for."""
 
 
 class Counting:
-    """States that differ each time; how often they were asked for."""
+    """Gives a different state each time, and counts the calls."""
 
     def __init__(self, size: int = 0) -> None:
         self.looks = 0
@@ -55,7 +55,7 @@ async def test_nothing_is_computed_while_nobody_listens(aiohttp_client: Any, no_
             await reader.next()
             name, _ = await reader.next()
             assert name == "change"
-        # it goes on for those who come again, then stops
+        # it lingers for readers that reconnect, then stops
         async with asyncio.timeout(5):
             while any(task.get_name() == "status feed" for task in asyncio.all_tasks()):  # noqa: ASYNC110  # it tells nobody
                 await asyncio.sleep(0.01)
@@ -69,7 +69,7 @@ async def test_nothing_is_computed_while_nobody_listens(aiohttp_client: Any, no_
 
 @asynccontextmanager
 async def taking_nothing(port: int) -> AsyncIterator[Callable[[], Any]]:
-    """A reader that takes nothing until the function is called, which gives what comes next, nothing at the end."""
+    """A reader that reads nothing until the function is called; it returns the next bytes, or b"" at the end."""
     loop = asyncio.get_running_loop()
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setblocking(False)
@@ -85,7 +85,7 @@ async def test_a_slow_reader_is_given_a_snapshot_and_holds_up_nobody(aiohttp_cli
     ):
         async with client.get("/events") as response:
             quick = Reader(response)
-            # far more than all buffers on the way hold
+            # far more than all buffers on the way can hold
             while quick.at("totals", "requests") is None or look.looks < 150:
                 await quick.next()
         received, numbers, resets = b"", [], []
@@ -100,7 +100,7 @@ async def test_a_slow_reader_is_given_a_snapshot_and_holds_up_nobody(aiohttp_cli
 
     first_gap = resets.index("gap")
     assert resets[0] == "start"
-    # what is lost is lost in one piece, and what comes after it is whole
+    # the lost events are consecutive, and those after them are complete
     assert numbers[first_gap] - numbers[first_gap - 1] > 1
     assert numbers == sorted(set(numbers))
     assert len(numbers) < 150

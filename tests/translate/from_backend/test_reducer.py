@@ -61,7 +61,7 @@ def test_chunks_without_content_write_nothing(first: Chunk) -> None:
     assert answer(first, delta(content="Hi"), STOP) == text(0, "Hi") + END
 
 
-def test_content_in_the_first_and_in_the_last_chunk_counts() -> None:  # T95, T99
+def test_content_in_the_first_and_in_the_last_chunk_counts() -> None:
     assert answer(delta(role="assistant", content="Hel"), delta("stop", content="lo")) == text(0, "Hel", "lo") + END
 
 
@@ -125,11 +125,11 @@ def test_thinking_in_parts() -> None:  # Mistral
             lambda said: {"reasoning_details": [{"type": "reasoning.summary", "summary": said}]}, id="summary"
         ),
         pytest.param(lambda said: {"reasoning": {"text": said}}, id="object"),
-        pytest.param(lambda said: {"reasoning": said, "reasoning_content": said}, id="T126 doubled"),
+        pytest.param(lambda said: {"reasoning": said, "reasoning_content": said}, id="doubled"),
         pytest.param(lambda said: {"reasoning": said, "reasoning_content": ""}, id="one empty"),
         pytest.param(
             lambda said: {"reasoning": said, "reasoning_details": [{"type": "reasoning.text", "text": said}]},
-            id="T126 text and details",
+            id="text and details",
         ),
     ],
 )
@@ -212,12 +212,12 @@ def test_thinking_and_text_in_one_chunk() -> None:
     assert answer(delta("stop", reasoning_content="Hm", content="Hi")) == thinking(0, "Hm") + text(1, "Hi") + END
 
 
-def test_thinking_comes_and_goes() -> None:  # T87, T104
+def test_thinking_comes_and_goes() -> None:
     chunks = [delta(content="---"), delta(reasoning="Hm"), delta(content="Hi"), delta(reasoning="So"), STOP]
     assert answer(*chunks) == text(0, "---") + thinking(1, "Hm") + text(2, "Hi") + thinking(3, "So") + END
 
 
-def test_thinking_alone_stays_thinking() -> None:  # T125
+def test_thinking_alone_stays_thinking() -> None:
     chunks = [delta(reasoning_content="Hm", content=""), delta("length", content="")]
     assert answer(*chunks) == thinking(0, "Hm") + ended("max_tokens")
 
@@ -252,7 +252,7 @@ def test_an_answer_of_blank_thinking_is_empty() -> None:
 
 
 @pytest.mark.parametrize("finish", ["stop", "length"])
-def test_an_empty_answer_is_whole(finish: str) -> None:  # T124
+def test_an_empty_answer_is_whole(finish: str) -> None:
     assert answer(ROLE, delta(finish)) == ended({"stop": "end_turn", "length": "max_tokens"}[finish])
 
 
@@ -285,7 +285,7 @@ def test_a_refusal_that_says_nothing_is_none(refusal: Any) -> None:
         pytest.param("function_call", "end_turn", id="function_call without calls"),
         ("length", "max_tokens"),
         ("max_tokens", "max_tokens"),
-        pytest.param("content_filter", "refusal", id="T22 T69 content_filter"),
+        pytest.param("content_filter", "refusal", id="content_filter"),
         ("sensitive", "refusal"),
         ("model_context_window_exceeded", "model_context_window_exceeded"),
         pytest.param(1, "end_turn", id="a number"),
@@ -308,9 +308,9 @@ def test_a_finish_reason_that_tells_of_a_failure_is_a_fault(finish: str, behind:
 @pytest.mark.parametrize(
     ("finishes", "stop_reason"),
     [
-        pytest.param(["stop", "stop"], "end_turn", id="T129 twice"),
-        pytest.param(["stop", ""], "end_turn", id="T129 then empty"),
-        pytest.param(["", "length"], "max_tokens", id="T129 empty first"),
+        pytest.param(["stop", "stop"], "end_turn", id="twice"),
+        pytest.param(["stop", ""], "end_turn", id="then empty"),
+        pytest.param(["", "length"], "max_tokens", id="empty first"),
         pytest.param(["length", None], "max_tokens", id="then null"),
         pytest.param(["length", "stop"], "max_tokens", id="a limit, then a plain end"),
         pytest.param(["stop", "length"], "max_tokens", id="a plain end, then a limit"),
@@ -321,7 +321,7 @@ def test_several_finish_reasons(finishes: list[str | None], stop_reason: str) ->
     assert answer(*chunks) == text(0, "Hi") + ended(stop_reason)
 
 
-def test_content_behind_the_finish_reason_counts() -> None:  # T99, T113
+def test_content_behind_the_finish_reason_counts() -> None:
     assert answer(delta("stop", content="Hel"), USAGE, delta(content="lo")) == text(0, "Hel", "lo") + END
 
 
@@ -341,7 +341,7 @@ def test_a_finish_reason_without_done_is_a_normal_end() -> None:
         pytest.param([], [], id="no byte"),
         pytest.param([ROLE], [], id="role only"),
         pytest.param([USAGE, "[DONE]"], [], id="done without an answer"),
-        pytest.param([delta(content="Hi")], unfinished(text(0, "Hi")), id="T23 T74 in text"),
+        pytest.param([delta(content="Hi")], unfinished(text(0, "Hi")), id="in text"),
         pytest.param([delta(content="Hi"), USAGE], unfinished(text(0, "Hi")), id="behind the usage"),
         pytest.param([delta(content="Hi"), delta("")], unfinished(text(0, "Hi")), id="empty finish reason"),
         pytest.param([delta(reasoning="Hm")], unfinished(thinking(0, "Hm")), id="in thinking"),
@@ -349,7 +349,7 @@ def test_a_finish_reason_without_done_is_a_normal_end() -> None:
         pytest.param(
             [calls(call(0, "c1", "Read", '{"a":'), call(1, "c2", "Read", "{}"))],
             unfinished(tool(0, "c1", "Read", '{"a":')),
-            id="T23 in a call",
+            id="in a call",
         ),
     ],
 )
@@ -368,7 +368,7 @@ def stopped(stop_reason: Any, finish: str = "stop") -> Chunk:
     return {"choices": [{"index": 0, "delta": {}, "finish_reason": finish, "stop_reason": stop_reason}]}
 
 
-def test_a_stop_sequence_is_reported() -> None:  # T22, T82
+def test_a_stop_sequence_is_reported() -> None:
     events = answer(delta(content="Hi"), stopped("</b>"), stops=("</a>", "</b>"))
     assert events == text(0, "Hi") + ended("stop_sequence", "</b>")
 
@@ -414,17 +414,17 @@ PARTIAL = {"prompt_tokens": 50, "completion_tokens": 1}
 @pytest.mark.parametrize(
     "chunks",
     [
-        pytest.param([HI, STOP, {"choices": [], "usage": COUNTS}], id="T3 T55 chunk without choices"),
+        pytest.param([HI, STOP, {"choices": [], "usage": COUNTS}], id="chunk without choices"),
         pytest.param([HI, STOP, {"usage": COUNTS}], id="chunk with nothing else"),
         pytest.param([HI, with_usage(STOP, COUNTS)], id="finish chunk"),
         pytest.param([with_usage(HI, PARTIAL), with_usage(STOP, COUNTS)], id="every chunk"),
-        pytest.param([with_usage(HI, COUNTS), STOP], id="T70 every chunk but the last"),
+        pytest.param([with_usage(HI, COUNTS), STOP], id="every chunk but the last"),
         pytest.param([with_usage(HI, None), STOP, {"choices": [], "usage": COUNTS}], id="null until the last"),
-        pytest.param([HI, with_choice_usage(STOP, COUNTS)], id="T130 in the choice"),
-        pytest.param([HI, {"choices": [], "usage": COUNTS}, STOP], id="T70 T113 before the finish chunk"),
+        pytest.param([HI, with_choice_usage(STOP, COUNTS)], id="in the choice"),
+        pytest.param([HI, {"choices": [], "usage": COUNTS}, STOP], id="before the finish chunk"),
         pytest.param([HI, with_usage(STOP, COUNTS), {"choices": [], "usage": {}}], id="then nothing"),
         pytest.param(
-            [HI, with_usage(STOP, COUNTS), {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}], id="T70 then zeros"
+            [HI, with_usage(STOP, COUNTS), {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}], id="then zeros"
         ),
         pytest.param([HI, with_choice_usage(with_usage(STOP, PARTIAL), COUNTS)], id="in both places"),
     ],
@@ -463,7 +463,7 @@ def test_without_usage_both_counts_are_estimated() -> None:
 # a whole message where a stream is expected
 
 
-def test_a_message_in_place_of_a_delta() -> None:  # T10
+def test_a_message_in_place_of_a_delta() -> None:
     assert answer(message(content="Hi", reasoning_content="Hm")) == thinking(0, "Hm") + text(1, "Hi") + END
 
 
@@ -472,7 +472,7 @@ def test_a_message_beside_a_delta_says_nothing_new() -> None:
     assert answer(HI, both) == text(0, "Hi") + END
 
 
-def test_sglang_names_the_stop_sequence_in_a_field_of_its_own() -> None:  # T22, T82
+def test_sglang_names_the_stop_sequence_in_a_field_of_its_own() -> None:
     stopped = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "matched_stop": "</b>"}]}
     events = answer(delta(content="Hi"), stopped, stops=("</b>",))
     assert events == text(0, "Hi") + ended("stop_sequence", "</b>")

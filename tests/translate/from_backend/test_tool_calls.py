@@ -24,7 +24,7 @@ def one_by_one(*pieces: Chunk) -> list[Chunk]:
         pytest.param(call(0, "call_1", "Read", ""), id="openai: empty arguments"),
         pytest.param(call(0, "call_1", "Read"), id="vllm: no arguments"),
         pytest.param(call(0, "call_1", "Read", type="function"), id="with a type"),
-        pytest.param({**call(0, "call_1"), "function": {"name": "Read", "arguments": None}}, id="T127 null arguments"),
+        pytest.param({**call(0, "call_1"), "function": {"name": "Read", "arguments": None}}, id="null arguments"),
     ],
 )
 def test_arguments_go_out_piece_by_piece_as_they_come(first: Chunk) -> None:
@@ -32,7 +32,7 @@ def test_arguments_go_out_piece_by_piece_as_they_come(first: Chunk) -> None:
     assert answer(*chunks) == tool(0, "call_1", "Read", '{"pa', 'th":', '"a b"}') + END
 
 
-def test_arguments_in_the_chunk_of_the_name_are_kept() -> None:  # T85
+def test_arguments_in_the_chunk_of_the_name_are_kept() -> None:
     chunks = one_by_one(call(0, "call_1", "Read", "{"), call(0, arguments='"path":1}'))
     assert answer(*chunks) == tool(0, "call_1", "Read", "{", '"path":1}') + END
 
@@ -59,17 +59,17 @@ def test_a_call_that_is_whole_in_one_chunk() -> None:
         pytest.param('{"a":', ['{"a":'], id="cut by a limit"),
     ],
 )
-def test_arguments_of_every_type(arguments: Any, sent: list[str]) -> None:  # T127, T97
+def test_arguments_of_every_type(arguments: Any, sent: list[str]) -> None:
     piece = {"index": 0, "id": "c1", "function": {"name": "Read", "arguments": arguments}}
     assert answer(*one_by_one(piece)) == tool(0, "c1", "Read", *sent) + END
 
 
-def test_a_placeholder_gives_way_to_the_real_arguments() -> None:  # T39, T127
+def test_a_placeholder_gives_way_to_the_real_arguments() -> None:
     chunks = one_by_one(call(0, "c1", "Read", "{}"), call(0, arguments='{"path":'), call(0, arguments="1}"))
     assert answer(*chunks) == tool(0, "c1", "Read", '{"path":', "1}") + END
 
 
-def test_a_placeholder_gives_way_although_id_and_name_are_repeated() -> None:  # T127, T128
+def test_a_placeholder_gives_way_although_id_and_name_are_repeated() -> None:
     chunks = one_by_one(call(0, "c1", "Read", "{}"), call(0, "c1", "Read", '{"path":'), call(0, "c1", "Read", "1}"))
     assert answer(*chunks) == tool(0, "c1", "Read", '{"path":', "1}") + END
 
@@ -118,7 +118,7 @@ TWO = [*tool(0, "c1", "Read", '{"a":1}'), *tool(1, "c2", "Read", '{"b":2}'), *EN
 
 @pytest.mark.parametrize("index", INDEXES)
 @pytest.mark.parametrize("name", ["Read", "Write"])
-def test_whole_calls_with_ids_stay_apart(index: int | None, name: str) -> None:  # T11
+def test_whole_calls_with_ids_stay_apart(index: int | None, name: str) -> None:
     chunks = one_by_one(call(index, "c1", "Read", '{"a":1}'), call(index, "c2", name, '{"b":2}'))
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + tool(1, "c2", name, '{"b":2}') + END
 
@@ -126,7 +126,7 @@ def test_whole_calls_with_ids_stay_apart(index: int | None, name: str) -> None: 
 @pytest.mark.parametrize("index", INDEXES)
 @pytest.mark.parametrize("name", ["Read", "Write"])
 @pytest.mark.parametrize("call_id", [None, ""], ids=["no id", "empty id"])
-def test_whole_calls_without_ids_stay_apart(index: int | None, name: str, call_id: str | None) -> None:  # T11, T12
+def test_whole_calls_without_ids_stay_apart(index: int | None, name: str, call_id: str | None) -> None:
     chunks = one_by_one(call(index, call_id, "Read", '{"a":1}'), call(index, call_id, name, '{"b":2}'))
     assert answer(*chunks) == tool(0, NEW_ID, "Read", '{"a":1}') + tool(1, NEW_ID, name, '{"b":2}') + END
 
@@ -134,7 +134,7 @@ def test_whole_calls_without_ids_stay_apart(index: int | None, name: str, call_i
 @pytest.mark.parametrize("index", INDEXES)
 @pytest.mark.parametrize("name", ["Read", "Write"])
 @pytest.mark.parametrize("ids", [("c1", "c2"), (None, None)])
-def test_calls_in_pieces_stay_apart(index: int | None, name: str, ids: tuple[str | None, str | None]) -> None:  # T11
+def test_calls_in_pieces_stay_apart(index: int | None, name: str, ids: tuple[str | None, str | None]) -> None:
     chunks = one_by_one(
         call(index, ids[0], "Read", ""),
         call(index, arguments='{"a":'),
@@ -213,8 +213,8 @@ def test_an_id_that_comes_behind_the_start_is_too_late() -> None:
 @pytest.mark.parametrize(
     "ids",
     [
-        pytest.param(("c1", "c1", "c1"), id="T128 repeated"),
-        pytest.param(("c1", "", ""), id="T128 empty later"),
+        pytest.param(("c1", "c1", "c1"), id="repeated"),
+        pytest.param(("c1", "", ""), id="empty later"),
         pytest.param(("c1", "x2", "x3"), id="new with each piece"),
     ],
 )
@@ -243,7 +243,7 @@ def test_a_new_id_behind_a_whole_call_does_not_hold_up_text() -> None:
 
 
 @pytest.mark.parametrize("indexes", [(0, 1), (0, 0), (None, None)])
-def test_an_id_given_twice_becomes_two(indexes: tuple[int | None, int | None]) -> None:  # T12
+def test_an_id_given_twice_becomes_two(indexes: tuple[int | None, int | None]) -> None:
     chunks = one_by_one(call(indexes[0], "tool_0", "Read", '{"a":1}'), call(indexes[1], "tool_0", "Read", '{"b":2}'))
     assert answer(*chunks) == tool(0, "tool_0", "Read", '{"a":1}') + tool(1, NEW_ID, "Read", '{"b":2}') + END
 
@@ -266,12 +266,12 @@ def test_an_id_with_other_characters_is_encoded() -> None:
 # name
 
 
-def test_a_name_repeated_in_every_piece_is_no_longer_name() -> None:  # T128, MiniMax
+def test_a_name_repeated_in_every_piece_is_no_longer_name() -> None:
     pieces = [call(0, "c1", "read_file", part) for part in ("", '{"a":', '{"b":', "1}", "}", "")]
     assert answer(*one_by_one(*pieces)) == tool(0, "c1", "read_file", '{"a":', '{"b":', "1}", "}") + END
 
 
-def test_a_name_in_fragments_is_put_together() -> None:  # T128
+def test_a_name_in_fragments_is_put_together() -> None:
     chunks = one_by_one(call(0, "c1", "read_"), call(0, name="fi"), call(0, name="le"), call(0, arguments="{}"))
     assert answer(*chunks) == tool(0, "c1", "read_file", "{}") + END
 
@@ -281,7 +281,7 @@ def test_a_name_that_grows_is_not_added_up() -> None:
     assert answer(*chunks) == tool(0, "c1", "read_file", "{}") + END
 
 
-def test_arguments_wait_for_a_late_name() -> None:  # T13, T39, T73
+def test_arguments_wait_for_a_late_name() -> None:
     chunks = one_by_one(
         call(0, "c1", arguments='{"a":'), call(0, arguments="1"), call(0, name="Read"), call(0, arguments="}")
     )
@@ -289,7 +289,7 @@ def test_arguments_wait_for_a_late_name() -> None:  # T13, T39, T73
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_whole_arguments_wait_for_a_late_name(index: int | None) -> None:  # T39
+def test_whole_arguments_wait_for_a_late_name(index: int | None) -> None:
     chunks = one_by_one(call(index, arguments='{"a":1}'), call(index, "c1"), call(index, name="Read"))
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + END
 
@@ -300,7 +300,7 @@ def test_a_name_behind_the_start_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", 5])
-def test_a_call_without_a_name_is_shown_as_text(name: Any) -> None:  # T110
+def test_a_call_without_a_name_is_shown_as_text(name: Any) -> None:
     chunks = [calls(call(0, "c1", name, '{"a":')), calls(call(0, "c1", name, "1}")), STOP]
     assert answer(*chunks) == text(0, '{"a":1}') + ended("end_turn")
 
@@ -328,7 +328,7 @@ def test_a_shortened_name_becomes_the_clients_own() -> None:
         pytest.param([], id="no pieces"),
     ],
 )
-def test_padding_is_no_call(padding: list[Chunk]) -> None:  # T110
+def test_padding_is_no_call(padding: list[Chunk]) -> None:
     chunks = [delta(content="Hel", tool_calls=padding), delta(content="lo", tool_calls=padding), delta("stop")]
     assert answer(*chunks) == text(0, "Hel", "lo") + ended("end_turn")
 
@@ -353,17 +353,17 @@ def test_parallel_calls_one_after_the_other_are_streamed_live() -> None:
     ) == [[], first[:2], first[2:3], first[3:], second[:2], second[2:3], [second[3], *text(2, "Done")[:-1]]]
 
 
-def test_several_calls_in_one_chunk() -> None:  # T114
+def test_several_calls_in_one_chunk() -> None:
     chunks = [calls(call(0, "c1", "Read", '{"a":1}'), call(1, "c2", "Read", '{"b":2}')), STOP]
     assert answer(*chunks) == TWO
 
 
-def test_two_pieces_of_one_call_in_one_chunk() -> None:  # T72
+def test_two_pieces_of_one_call_in_one_chunk() -> None:
     chunks = [calls(call(0, "c1", "Read", '{"a":'), call(0, arguments="1}")), STOP]
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
 
 
-def test_interleaved_calls_go_out_one_after_the_other() -> None:  # T9, T54
+def test_interleaved_calls_go_out_one_after_the_other() -> None:
     chunks = one_by_one(
         call(0, "c1", "Read"),
         call(1, "c2", "Write"),
@@ -479,13 +479,13 @@ def test_a_function_call_beside_the_same_tool_call_is_no_second_call() -> None:
     assert answer(chunk, STOP) == tool(0, "c1", "Read", "{}") + END
 
 
-def test_arguments_behind_the_finish_reason_are_kept() -> None:  # T129
+def test_arguments_behind_the_finish_reason_are_kept() -> None:
     chunks = [calls(call(0, "c1", "Read", '{"a":')), STOP, calls(call(0, arguments="1}"))]
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":', "1}") + END
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call", "eos", "end_turn"])
-def test_a_call_makes_the_turn_a_tool_use_whatever_the_backend_says(finish: str) -> None:  # T22, T84
+def test_a_call_makes_the_turn_a_tool_use_whatever_the_backend_says(finish: str) -> None:
     assert answer(calls(call(0, "c1", "Read", "{}")), delta(finish)) == tool(0, "c1", "Read", "{}") + END
 
 
@@ -497,17 +497,17 @@ def test_a_call_that_a_limit_cut_keeps_the_reason() -> None:
 # text and thinking around calls
 
 
-def test_text_and_thinking_in_front_of_a_call_are_closed_first() -> None:  # T9
+def test_text_and_thinking_in_front_of_a_call_are_closed_first() -> None:
     chunks = [delta(reasoning="Hm"), delta(content="I read"), *one_by_one(call(0, "c1", "Read", "{}"))]
     assert answer(*chunks) == thinking(0, "Hm") + text(1, "I read") + tool(2, "c1", "Read", "{}") + END
 
 
-def test_text_behind_a_call_gets_a_block_of_its_own() -> None:  # T71, T110
+def test_text_behind_a_call_gets_a_block_of_its_own() -> None:
     chunks = [delta(content="A"), calls(call(0, "c1", "Read", '{"a":1}')), delta(content="B"), delta(content="C"), STOP]
     assert answer(*chunks) == text(0, "A") + tool(1, "c1", "Read", '{"a":1}') + text(2, "B", "C") + END
 
 
-def test_thinking_behind_a_call_gets_a_block_of_its_own() -> None:  # T104
+def test_thinking_behind_a_call_gets_a_block_of_its_own() -> None:
     chunks = [calls(call(0, "c1", "Read", '{"a":1}')), delta(reasoning="Hm"), calls(call(1, "c2", "Read", "{}")), STOP]
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":1}') + thinking(1, "Hm") + tool(2, "c2", "Read", "{}") + END
 
@@ -532,7 +532,7 @@ def test_text_within_arguments_that_never_end_comes_at_the_end() -> None:
     assert answer(*chunks) == tool(0, "c1", "Read", '{"a":') + text(1, "Wait") + END
 
 
-def test_blanks_around_calls_are_no_blocks() -> None:  # T84
+def test_blanks_around_calls_are_no_blocks() -> None:
     chunks = [
         delta(content="\n\n"),
         calls(call(0, "c1", "Read", '{"a":1}')),

@@ -20,17 +20,17 @@ def counted(usage: Any) -> chunk.Usage:
         pytest.param(
             {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105},
             Usage(input_tokens=100, output_tokens=5),
-            id="T2 T4 plain",
+            id="plain",
         ),
         pytest.param(
             {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 60}},
             Usage(input_tokens=40, output_tokens=5, cache_read_input_tokens=60),
-            id="T44 cached: openai, vllm, sglang, llama.cpp",
+            id="cached: openai, vllm, sglang, llama.cpp",
         ),
         pytest.param(
             {"prompt_tokens": 100, "completion_tokens": 5, "cached_tokens": 60},
             Usage(input_tokens=40, output_tokens=5, cache_read_input_tokens=60),
-            id="T130 cached: kimi",
+            id="cached: kimi",
         ),
         pytest.param(
             {
@@ -40,7 +40,7 @@ def counted(usage: Any) -> chunk.Usage:
                 "prompt_cache_miss_tokens": 40,
             },
             Usage(input_tokens=40, output_tokens=5, cache_read_input_tokens=60),
-            id="T130 cached: deepseek",
+            id="cached: deepseek",
         ),
         pytest.param(
             {
@@ -85,7 +85,7 @@ def test_counts(usage: dict[str, Any], expected: Usage) -> None:
 
 
 @pytest.mark.parametrize(("characters", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2)])
-def test_a_backend_that_counts_nothing_is_estimated(characters: int, tokens: int) -> None:  # T117
+def test_a_backend_that_counts_nothing_is_estimated(characters: int, tokens: int) -> None:
     assert translate_usage(None, estimated_input=77, characters=characters) == Usage(
         input_tokens=77, output_tokens=tokens
     )

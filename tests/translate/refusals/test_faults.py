@@ -63,19 +63,19 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
         pytest.param(
             402,
             said("Insufficient credits", code=402),
-            (402, "billing_error", "Insufficient credits (fill the account at the backend, or take another key)"),
+            (402, "billing_error", "Insufficient credits (add credit to the backend account, or use another key)"),
             id="openrouter: no credit",
         ),
         pytest.param(
             402,
             said("Insufficient Balance"),
-            (402, "billing_error", "Insufficient Balance (fill the account at the backend, or take another key)"),
+            (402, "billing_error", "Insufficient Balance (add credit to the backend account, or use another key)"),
             id="deepseek: no credit",
         ),
         pytest.param(
             402,
             said("Payment Required"),
-            (402, "billing_error", "Payment Required (fill the account at the backend, or take another key)"),
+            (402, "billing_error", "Payment Required (add credit to the backend account, or use another key)"),
             id="payment required",
         ),
         pytest.param(
@@ -84,7 +84,7 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             (
                 429,
                 "rate_limit_error",
-                "You exceeded your current quota. (fill the account at the backend, or take another key)",
+                "You exceeded your current quota. (add credit to the backend account, or use another key)",
             ),
             id="openai: no quota",
         ),
@@ -94,7 +94,7 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             (
                 403,
                 "permission_error",
-                "Not allowed here (the key may not do this at the backend: take another key or model)",
+                "Not allowed here (the key has no permission for this: use another key or model)",
             ),
             id="forbidden",
         ),
@@ -126,19 +126,19 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             422,
             {"detail": [{"loc": ["body", "top_k"], "msg": "extra fields not permitted"}]},
             (400, "invalid_request_error", "body.top_k: extra fields not permitted"),
-            id="T91 fastapi: unprocessable",
+            id="fastapi: unprocessable",
         ),
         pytest.param(
             400,
             said("`tools` must not be an empty array", type="BadRequestError", param=None, code=400),
             (400, "invalid_request_error", "`tools` must not be an empty array"),
-            id="T15 T112 bad request",
+            id="bad request",
         ),
         pytest.param(
             400,
             {"object": "error", "message": "Bad value", "type": "BadRequestError", "code": 400},
             (400, "invalid_request_error", "Bad value"),
-            id="T112 flat",
+            id="flat",
         ),
         pytest.param(
             400,
@@ -159,7 +159,7 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             (
                 413,
                 "request_too_large",
-                "Body too large (the backend takes no request of this size: send less, or raise its own limit)",
+                "Body too large (the request is too large for the backend: send less, or raise its limit)",
             ),
             id="too large",
         ),
@@ -205,7 +205,7 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             408,
             said("Too slow"),
             (408, "timeout_error", "Too slow (the backend took too long: try again)"),
-            id="T91 timeout",
+            id="timeout",
         ),
         pytest.param(
             429,
@@ -215,9 +215,9 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (
                 429,
                 "rate_limit_error",
-                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute (a limit of the backend's, for this key: wait, or ask for less at a time)",
+                "Rate limit reached for model: Limit 6000, Requested 7000 tokens per minute (the backend's limit for this key: wait, or send less at a time)",
             ),
-            id="T16 rate limit",
+            id="rate limit",
         ),
         pytest.param(
             429,
@@ -225,7 +225,7 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (
                 529,
                 "overloaded_error",
-                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+                "No infrastructure available to serve request (the backend has no capacity right now: try again)",
             ),
             id="chutes: no capacity",
         ),
@@ -235,7 +235,7 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (
                 529,
                 "overloaded_error",
-                "No infrastructure available to serve request (the backend has no room at the moment: try again)",
+                "No infrastructure available to serve request (the backend has no capacity right now: try again)",
             ),
             id="chutes: no capacity, another status",
         ),
@@ -249,14 +249,14 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (
                 529,
                 "overloaded_error",
-                "Provider returned error: x is temporarily rate-limited upstream (the backend has no room at the moment: try again)",
+                "Provider returned error: x is temporarily rate-limited upstream (the backend has no capacity right now: try again)",
             ),
             id="openrouter: no capacity",
         ),
         pytest.param(
             503,
             said("Loading model", type="unavailable_error", code=503),
-            (529, "overloaded_error", "Loading model (the backend has no room at the moment: try again)"),
+            (529, "overloaded_error", "Loading model (the backend has no capacity right now: try again)"),
             id="llama.cpp: loading",
         ),
         pytest.param(
@@ -283,18 +283,18 @@ def test_faults_that_do_not_heal(status: int, body: Any, expected: tuple[int, st
             (
                 529,
                 "overloaded_error",
-                "model 'x' not found on any worker (the backend has no room at the moment: try again)",
+                "model 'x' not found on any worker (the backend has no capacity right now: try again)",
             ),
             id="a model that is not there yet",
         ),
-        pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="T91 bad gateway"),
+        pytest.param(502, said("Bad Gateway"), (502, "api_error", "Bad Gateway"), id="bad gateway"),
         pytest.param(
-            504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="T91 gateway timeout"
+            504, said("Upstream timed out"), (504, "timeout_error", "Upstream timed out"), id="gateway timeout"
         ),
         pytest.param(
             529,
             said("Overloaded"),
-            (529, "overloaded_error", "Overloaded (the backend has no room at the moment: try again)"),
+            (529, "overloaded_error", "Overloaded (the backend has no capacity right now: try again)"),
             id="overloaded",
         ),
     ],
@@ -309,7 +309,7 @@ def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]
 
 @pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
 def test_an_error_without_words_names_its_status(body: bytes) -> None:
-    assert fault(502, body).message == "the backend answered 502 and does not say why: its log may tell"
+    assert fault(502, body).message == "the backend answered 502 without giving a reason: check its log"
 
 
 def test_the_backends_own_words_are_told_apart() -> None:
@@ -325,7 +325,7 @@ def test_an_account_without_credit_is_not_told_to_wait() -> None:
     assert found.headers() == {"x-should-retry": "false"}
 
 
-def test_the_envelope_is_anthropics() -> None:  # T14
+def test_the_envelope_is_anthropics() -> None:
     assert json.loads(fault(404, said("No such model", code=404)).body("req_1")) == {
         "type": "error",
         "error": {"type": "not_found_error", "message": "backend: No such model"},
@@ -398,7 +398,7 @@ def test_faults_of_our_own_making() -> None:
     found = malformed("'x'")
     assert (found.status, found.message, found.quotes) == (
         502,
-        "the backend sent something that is no chat completion: 'x' (check BACKEND_URL and its log)",
+        "the backend sent something that is not a chat completion: 'x' (check BACKEND_URL and its log)",
         True,
     )
 

@@ -366,7 +366,7 @@ def test_what_is_no_overflow(message: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422, 500])
-def test_an_overflow_is_a_400_whatever_the_backends_status(status: int) -> None:  # T42
+def test_an_overflow_is_a_400_whatever_the_backends_status(status: int) -> None:
     body = json.dumps({"error": {"message": "the input length exceeds the context length"}}).encode()
     found = fault_from_response(status, {"retry-after": "5"}, body)
     assert (found.status, found.type) == (400, "invalid_request_error")

@@ -199,7 +199,7 @@ def test_blanks_of_a_text_stay() -> None:
 
 @pytest.mark.parametrize(
     ("messages", "expected"),
-    [  # T35, T90, T98, T119
+    [
         pytest.param(
             [user("Hi."), middle("S")], [said("Hi.\n\n<system-reminder>\nS\n</system-reminder>")], id="second and last"
         ),
@@ -243,7 +243,7 @@ def test_a_system_message_keeps_its_place(messages: list[Json], expected: list[J
 # calls and results
 
 
-def test_a_call_and_its_result() -> None:  # T49, T114
+def test_a_call_and_its_result() -> None:
     assert translated(
         user("List."), assistant("Sure.", call("call_1", command="ls")), user(result("call_1", "a.py"))
     ) == [
@@ -296,10 +296,10 @@ def test_a_call_without_input_has_empty_arguments() -> None:
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [  # T21, T62
+    [
         pytest.param("a.py", "a.py", id="string"),
         pytest.param([{"type": "text", "text": "a.py"}], "a.py", id="one block is the string"),
-        pytest.param([{"type": "text", "text": "A"}, {"type": "text", "text": "B"}], "A\nB", id="T103 blocks"),
+        pytest.param([{"type": "text", "text": "A"}, {"type": "text", "text": "B"}], "A\nB", id="blocks"),
         pytest.param("", "[empty result]", id="empty string"),
         pytest.param([], "[empty result]", id="empty list"),
         pytest.param(None, "[empty result]", id="null"),
@@ -335,7 +335,7 @@ def test_a_result_may_lack_its_content() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "content", "expected"),
-    [  # T80
+    [
         ({"is_error": True}, "Exit code 3", "[tool error] Exit code 3"),
         ({"is_error": True}, "", "[tool error] [empty result]"),
         ({"is_error": False}, "fine", "fine"),
@@ -347,7 +347,7 @@ def test_an_error_is_named(fields: Json, content: str, expected: str) -> None:
     assert translated(assistant(call("a")), user(result("a", content, **fields)))[-1] == tool("a", expected)
 
 
-def test_results_come_in_the_order_of_the_calls_and_text_after_them() -> None:  # T37, T101
+def test_results_come_in_the_order_of_the_calls_and_text_after_them() -> None:
     assert translated(
         assistant(call("a"), call("b", "Read")), user("before", result("b", "2"), "between", result("a", "1"), "after")
     ) == [
@@ -358,7 +358,7 @@ def test_results_come_in_the_order_of_the_calls_and_text_after_them() -> None:  
     ]
 
 
-def test_results_may_follow_after_other_messages() -> None:  # T38
+def test_results_may_follow_after_other_messages() -> None:
     assert translated(assistant(call("a")), user("wait"), user(result("a")), assistant("Done.")) == [
         answered("", function("a")),
         tool("a"),
@@ -367,7 +367,7 @@ def test_results_may_follow_after_other_messages() -> None:  # T38
     ]
 
 
-def test_a_call_without_a_result_gets_one() -> None:  # peers.md, section 3, 14
+def test_a_call_without_a_result_gets_one() -> None:
     assert translated(assistant(call("a"), call("b")), user("stop", result("b")), assistant("Stopped.")) == [
         answered("", function("a"), function("b")),
         tool("a", NO_RESULT),
@@ -416,7 +416,7 @@ def test_a_result_without_a_waiting_call_becomes_text(messages: list[Json], expe
     assert translated(*messages) == expected
 
 
-def test_two_calls_of_one_id_are_told_apart() -> None:  # T12
+def test_two_calls_of_one_id_are_told_apart() -> None:
     assert translated(
         assistant(call("tool_0", n=1), call("tool_0", n=2)), user(result("tool_0", "1"), result("tool_0", "2"))
     ) == [
@@ -426,7 +426,7 @@ def test_two_calls_of_one_id_are_told_apart() -> None:  # T12
     ]
 
 
-def test_one_id_in_two_turns_is_two_calls() -> None:  # T12
+def test_one_id_in_two_turns_is_two_calls() -> None:
     turn = [assistant(call("tool_0")), user(result("tool_0", "1"))]
     assert translated(*turn, *turn) == [answered("", function("tool_0")), tool("tool_0", "1")] * 2
 
@@ -495,7 +495,7 @@ def test_an_image_stays_in_its_place() -> None:
     ]
 
 
-def test_the_image_of_a_result_goes_to_the_user() -> None:  # T21, T62; peers.md, section 3, 55
+def test_the_image_of_a_result_goes_to_the_user() -> None:
     assert translated(
         assistant(call("a", "Read"), call("b")),
         user(result("a", [{"type": "text", "text": "a.png"}, PNG]), result("b"), "What is it?"),
@@ -541,7 +541,7 @@ REPORT = {"type": "document", "source": {"type": "text", "media_type": "text/pla
 REPORT_TEXT = "<document>\nSales rose.\n</document>"
 
 
-def test_a_document_in_a_turn_and_in_a_result() -> None:  # T64, T93
+def test_a_document_in_a_turn_and_in_a_result() -> None:
     assert translated(user(REPORT, "Sum up."), assistant(call("a")), user(result("a", [REPORT]))) == [
         said(f"{REPORT_TEXT}\n\nSum up."),
         answered("", function("a")),
@@ -592,7 +592,7 @@ def test_what_anthropics_servers_did_stays_in_its_place(block: Json, text: str) 
     ids=lambda block: block["type"],
 )
 @pytest.mark.parametrize("turn", [user, assistant])
-def test_a_block_of_an_unknown_type_is_noted(turn: Any, block: Json) -> None:  # T20
+def test_a_block_of_an_unknown_type_is_noted(turn: Any, block: Json) -> None:
     (message,) = translated(turn("Text.", block))
     assert message["content"] == f"Text.\n\n[{block['type']} left out: it cannot be passed on to this model]"
 
@@ -623,7 +623,7 @@ def test_thinking_goes_back_in_the_backends_field(field: str, signature: str) ->
     assert chat[1] == answered("A", function("a"), **{field: "Hm.\n"})
 
 
-def test_thinking_of_every_turn_goes_back() -> None:  # T63, T105
+def test_thinking_of_every_turn_goes_back() -> None:
     one, two, three = ({"type": "thinking", "thinking": text, "signature": ""} for text in ("1", "2", "3"))
     chat = translated(
         user("Q"),
@@ -641,7 +641,7 @@ def test_thinking_of_every_turn_goes_back() -> None:  # T63, T105
     ]
 
 
-def test_thinking_is_left_out_where_the_backend_refuses_it() -> None:  # T111
+def test_thinking_is_left_out_where_the_backend_refuses_it() -> None:
     assert translated(user("Q"), assistant({"type": "thinking", "thinking": "Hm."}, "A")) == [said("Q"), answered("A")]
 
 
@@ -654,7 +654,7 @@ def test_thinking_is_left_out_where_the_backend_refuses_it() -> None:  # T111
     ],
     ids=["empty", "without its text", "redacted"],
 )
-def test_thinking_that_cannot_be_read_leaves_no_trace(block: Json) -> None:  # T100
+def test_thinking_that_cannot_be_read_leaves_no_trace(block: Json) -> None:
     assert translated(user("Q"), assistant(block, "A"), reasoning_field="reasoning") == [said("Q"), answered("A")]
 
 
@@ -665,7 +665,7 @@ def test_a_turn_of_thinking_alone_is_none(field: str | None) -> None:
     assert chat == [said("Q\n\nWell?")]
 
 
-def test_missing_thinking_is_filled_in_where_the_backend_demands_it() -> None:  # peers.md, section 3, 20
+def test_missing_thinking_is_filled_in_where_the_backend_demands_it() -> None:
     thinking = {"type": "thinking", "thinking": "Hm.", "signature": ""}
     messages = [user("Q"), assistant("A"), user("R"), assistant(thinking, call("a")), user(result("a"))]
     chat = translated(*messages, reasoning_field="reasoning_content", missing_thinking=" ")

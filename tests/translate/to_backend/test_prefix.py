@@ -1,7 +1,7 @@
 """What a backend has cached stays good: the messages of one turn are a prefix of those of the next, byte for byte.
 
 Between two turns Claude Code moves its `cache_control`, and a message that holds one text turns from a list of blocks
-into a string (research/claude-code.md, section 6).
+into a string.
 """
 
 import json
@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from gateway.anthropic.decode import decode_request
 from gateway.backend.profiles import PROFILES
 from gateway.translate.to_backend.request import translate_request
-from tests.translate.to_backend.test_recorded_requests import RECORDED, check_conversation
+from tests.samples import recorded_requests
+from tests.translate.to_backend.conversation import check_conversation
 
 Json = dict[str, Any]
 
+RECORDED = recorded_requests()
 MARK = {"cache_control": {"type": "ephemeral"}}
 
 

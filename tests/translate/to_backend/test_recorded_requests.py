@@ -4,7 +4,6 @@ The recordings' prose is filler; their shape is real.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,17 +14,12 @@ from gateway.backend.profiles import PROFILES
 from gateway.documents.pdf import pdf_text
 from gateway.translate.to_backend.media import pdf_sources
 from gateway.translate.to_backend.request import translate_request
+from tests.samples import recorded_requests
+from tests.translate.to_backend.conversation import check_conversation
 
 Json = dict[str, Any]
 
-SAMPLES = Path(__file__).parents[2] / "samples/claude-code"
-RECORDED = {
-    path.stem: recording["body"]
-    for path in sorted(SAMPLES.glob("*.json"))
-    if (recording := json.loads(path.read_bytes())).get("body")
-}
-
-
+RECORDED = recorded_requests()
 REQUESTS = {name: decode_request(json.dumps(body).encode(), counting=True) for name, body in RECORDED.items()}
 DOCUMENTS = {data: pdf_text(data) for request in REQUESTS.values() for data in pdf_sources(request)}
 
@@ -35,30 +29,6 @@ def translated(name: str, profile: str = "generic", **options: Any) -> Json:
     chat = translate_request(REQUESTS[name], PROFILES[profile], model="backend-x", documents=DOCUMENTS, **options)
     result: Json = msgspec.json.decode(msgspec.json.encode(chat))
     return result
-
-
-def check_conversation(messages: list[Json]) -> None:
-    """The invariants that `gateway.translate.to_backend.messages` promises, and what must never reach a backend."""
-    before = "start"
-    waiting: list[str] = []
-    for message in messages:
-        role = message["role"]
-        if waiting:
-            assert (role, message["tool_call_id"]) == ("tool", waiting.pop(0))
-        else:
-            assert role != "tool", "a result without its call"
-        assert role != "system" or before == "start", "a system message in the middle"
-        assert role == "tool" or role != before, f"two neighbours of role {role}"
-        assert message["content"] or message.get("tool_calls"), "an empty message"
-        waiting += [call["id"] for call in message.get("tool_calls", ())]
-        assert len(set(waiting)) == len(waiting)
-        for call in message.get("tool_calls", ()):
-            assert isinstance(json.loads(call["function"]["arguments"]), dict)
-        before = role
-    assert not waiting, "a call without its result"
-    wire = json.dumps(messages)
-    assert "cache_control" not in wire
-    assert "x-anthropic-billing-header" not in wire
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -31,10 +31,10 @@ def text(value: str, **fields: Any) -> dict[str, Any]:
         pytest.param([text("")], "", id="empty block"),
         pytest.param("Be brief.", "Be brief.", id="string"),
         pytest.param([text("Be brief.")], "Be brief.", id="one block is the string"),
-        pytest.param([text("You are it."), text(""), text("Be brief.")], "You are it.\n\nBe brief.", id="T107 blocks"),
+        pytest.param([text("You are it."), text(""), text("Be brief.")], "You are it.\n\nBe brief.", id="blocks"),
         pytest.param([text("A", cache_control={"type": "ephemeral"})], "A", id="cache_control is not seen"),
         pytest.param([text(" two \n lines \n")], " two \n lines \n", id="blanks stay"),
-        pytest.param("x" * 200_000, "x" * 200_000, id="T29 no limit on its size"),
+        pytest.param("x" * 200_000, "x" * 200_000, id="no limit on its size"),
     ],
 )
 def test_blocks_and_strings_become_one_text(value: Any, expected: str) -> None:

@@ -94,7 +94,7 @@ def test_every_profile_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("profile", EXPECTED)
-def test_the_switch_in_the_backends_terms(profile: str, asked: str) -> None:  # T17, T34, T65
+def test_the_switch_in_the_backends_terms(profile: str, asked: str) -> None:
     assert thinking_fields(asking(ASKED[asked]), PROFILES[profile]) == EXPECTED[profile][asked]
 
 
@@ -115,7 +115,7 @@ def test_thinking_is_off_unless_asked_for(asked: str) -> None:
         ("ultra", None, None),
     ],
 )
-def test_an_effort_becomes_the_nearest_that_the_backend_takes(  # peers.md, section 3, 54
+def test_an_effort_becomes_the_nearest_that_the_backend_takes(
     effort: str, openrouter: str | None, gemini: str | None
 ) -> None:
     request = asking({"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}})

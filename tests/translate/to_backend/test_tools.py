@@ -71,7 +71,7 @@ def function(name: str, parameters: dict[str, Any] = SCHEMA, **fields: Any) -> d
                 "allowed_callers": ["direct"],
             },
             function("Read"),
-            id="T89 nothing of Anthropic's leaks",
+            id="nothing of Anthropic's leaks",
         ),
         pytest.param({"name": LONG, "input_schema": SCHEMA}, function(SHORT), id="a name over 64 characters"),
     ],
@@ -92,7 +92,7 @@ def test_a_tool_becomes_a_function(tool: dict[str, Any], expected: dict[str, Any
     ],
     ids=["blanks", "numbers", "escapes and order", "dialect"],
 )
-def test_a_schema_goes_through_byte_for_byte(schema: bytes) -> None:  # T81
+def test_a_schema_goes_through_byte_for_byte(schema: bytes) -> None:
     body = (
         b'{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"hi"}],"tools":[{"name":"t","input_schema":'
     )
@@ -100,11 +100,11 @@ def test_a_schema_goes_through_byte_for_byte(schema: bytes) -> None:  # T81
     assert b'"parameters":' + schema + b"}" in msgspec.json.encode(specs)
 
 
-def test_no_tools_are_no_tools() -> None:  # T8
+def test_no_tools_are_no_tools() -> None:
     assert translate_tools([]) == ([], [])
 
 
-def test_what_only_anthropics_servers_can_run_is_left_out() -> None:  # T18, T103
+def test_what_only_anthropics_servers_can_run_is_left_out() -> None:
     specs, left_out = translate_tools(
         tools(
             {"type": "web_search_20250305", "name": "web_search", "max_uses": 8},
@@ -144,7 +144,7 @@ def test_a_tool_without_a_name_is_refused(tool: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("choice", "expected"),
-    [  # T7, T36, T52, T61
+    [
         pytest.param(None, None, id="none given"),
         pytest.param(ToolChoice("auto"), None, id="auto"),
         pytest.param(ToolChoice("any"), "required", id="any"),
@@ -153,7 +153,7 @@ def test_a_tool_without_a_name_is_refused(tool: dict[str, Any]) -> None:
         pytest.param(
             ToolChoice("tool", LONG), {"type": "function", "function": {"name": SHORT}}, id="a tool with a long name"
         ),
-        pytest.param(ToolChoice("tool", "web_search"), None, id="T120 a tool that was left out"),
+        pytest.param(ToolChoice("tool", "web_search"), None, id="a tool that was left out"),
         pytest.param(ToolChoice("tool"), None, id="a tool without a name"),
     ],
 )
@@ -180,7 +180,7 @@ def test_names_up_to_64_characters_stay() -> None:
     assert client_names(tools({"name": name})) == {}
 
 
-def test_longer_names_are_shortened_and_found_again() -> None:  # research: peers.md, section 3, 17
+def test_longer_names_are_shortened_and_found_again() -> None:
     assert len(backend_name("a" * 65)) == 64
     twins = [LONG + "_a", LONG + "_b"]
     names = client_names(tools(*({"name": name} for name in ["Read", LONG, *twins])))
@@ -269,7 +269,7 @@ def history(*call_ids: str) -> list[ChatMessage]:
     ],
     ids=["its own", "Anthropic's", "Kimi's", "a dash", "not ASCII", "empty"],
 )
-def test_ids_of_a_fixed_length(call_id: str, sent: str) -> None:  # Mistral: peers.md, section 4.1
+def test_ids_of_a_fixed_length(call_id: str, sent: str) -> None:
     messages = history(call_id)
     fit_ids(messages, Profile(name="nine", tool_id_length=9))
     assert messages == history(sent)
@@ -287,7 +287,7 @@ def test_ids_of_a_fixed_length_stay_apart(call_ids: set[str]) -> None:
 
 
 @pytest.mark.parametrize(("length", "sent"), [(40, 40), (41, 40), (64, 40)])
-def test_ids_of_a_length_at_most(length: int, sent: int) -> None:  # OpenAI: peers.md, section 4.1
+def test_ids_of_a_length_at_most(length: int, sent: int) -> None:
     messages = history("x" * length)
     fit_ids(messages, Profile(name="short", max_tool_id_length=40))
     call_id = messages[1]["tool_calls"][0]["id"]

@@ -1,1 +1,1 @@
-"""The probes: each takes the visit, asks, and gives one finding. They may raise ApiError: its words are the finding."""
+"""The probes. Each takes the visit and returns one finding. If it raises ApiError, the error becomes the finding."""

@@ -1,4 +1,4 @@
-"""What a model may be able to do beside text and tools; and what had to be worked around."""
+"""Optional abilities beyond text and tools, and the workarounds that the gateway needed."""
 
 import base64
 import re
@@ -21,11 +21,11 @@ _SCHEMA: Final = {
     "required": ["title", "words"],
     "additionalProperties": False,
 }
-_OTHER_MODEL: Final = "images become a note in the prompt; for images take a model that sees: --model NAME"
+_OTHER_MODEL: Final = "images become a note in the prompt; for images, use a model that accepts them: --model NAME"
 
 
 def _red_square() -> str:
-    """A PNG of one colour, in base64 (PNG specification, section 5)."""
+    """A PNG of one colour, in base64 (PNG specification, section 5, "Datastream structure")."""
     rows = (b"\0" + b"\xe0\x10\x10" * _SIDE) * _SIDE
     parts = (
         (b"IHDR", struct.pack(">IIBBBBB", _SIDE, _SIDE, 8, 2, 0, 0, 0)),
@@ -39,41 +39,49 @@ def _red_square() -> str:
 
 
 async def images(visit: Visit) -> Finding:
-    """Does the model see?"""
+    """Can the model see images?"""
     if not visit.asker.profile.sees_images:
-        return Finding("partly", "the model list says that this model takes none", _OTHER_MODEL)
+        return Finding("partly", "according to the model list, this model accepts no images", _OTHER_MODEL)
     source = {"type": "base64", "media_type": "image/png", "data": _red_square()}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What colour is this image? One word."}]
     try:
         answer = await visit.asker.ask([{"role": "user", "content": content}], max_tokens=128)
     except ApiError as fault:
         return Finding(
-            "bad", visit.secrets.quote(fault.message), "take a model that sees, and paste no images: --model NAME"
+            "bad", visit.secrets.quote(fault.message), "use a model that accepts images (--model NAME), or paste none"
         )
     if not answer.profile.sees_images:
-        return Finding("partly", "this model takes none", _OTHER_MODEL)
+        return Finding("partly", "this model accepts no images", _OTHER_MODEL)
     if _COLOUR.search(answer.text):
-        return Finding("good", "the model sees: it named the colour of a test image")
-    said = "an image is taken, and the answer does not show that it was seen"
-    return Finding("unknown", said, "try one in a conversation; some servers drop images in silence")
+        return Finding("good", "the model named the colour of a test image")
+    said = "the backend accepts an image, but the answer does not show that the model saw it"
+    return Finding("unknown", said, "try one in a conversation; some servers drop images silently")
 
 
 async def schema(visit: Visit) -> Finding:
-    """Can an answer be held to a JSON schema?"""
+    """Can the backend constrain an answer to a JSON schema?"""
     output = {"format": {"type": "json_schema", "schema": _SCHEMA}}
     answer = await visit.asker.ask("Make up a title for a short story.", max_tokens=128, output_config=output)
     if answer.finish.stop_reason == "max_tokens":
-        return Finding("unknown", "the answer was not complete within 128 tokens", "try a stronger model: --model NAME")
+        return Finding(
+            "unknown", "the answer was not complete within 128 tokens", "try a more capable model: --model NAME"
+        )
     held = "response_format" not in answer.profile.drops
     fits = _fits(answer.text)
     if held and fits:
-        return Finding("good", "the answer fits the schema (response_format)")
+        return Finding("good", "the answer matches the schema (response_format)")
     if fits:
-        return Finding("partly", "response_format is refused; asked in words, the model keeps to the schema")
+        return Finding(
+            "partly", "response_format is refused, but the model follows the schema when the prompt states it"
+        )
     said = (
-        "the answer does not fit the schema" if held else "response_format is refused, and words do not hold the model"
+        "the answer does not match the schema"
+        if held
+        else "response_format is refused, and the model does not follow a schema in the prompt"
     )
-    return Finding("partly", said, "titles of sessions may be odd; take a server with guided decoding for SDK programs")
+    return Finding(
+        "partly", said, "session titles may be odd; programs that use an SDK need a server with guided decoding"
+    )
 
 
 def _fits(text: str) -> bool:
@@ -85,11 +93,9 @@ def _fits(text: str) -> bool:
 
 
 async def workarounds(visit: Visit) -> Finding:
-    """What the backend refused, and the gateway learnt to leave out or to write in another way."""
+    """What the backend refused, and the gateway learnt to omit or to send differently."""
     learnt = changes(visit.first_profile, visit.asker.profile)
     if not learnt:
-        return Finding("good", "nothing that was sent was refused")
-    said = f"refused, and then asked in another way: {visit.secrets.quote(', '.join(learnt))}"
-    return Finding(
-        "partly", said, "nothing: the gateway learns this by itself at its first request", {"learnt": learnt}
-    )
+        return Finding("good", "the backend refused nothing")
+    said = f"refused, then sent differently: {visit.secrets.quote(', '.join(learnt))}"
+    return Finding("partly", said, "nothing to do: the gateway learns this from its first request", {"learnt": learnt})

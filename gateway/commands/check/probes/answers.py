@@ -1,4 +1,4 @@
-"""How answers come: whole, as a stream, how fast, counted."""
+"""Answers: in one piece, as a stream, how fast, and with token counts."""
 
 from typing import Final
 
@@ -6,29 +6,29 @@ from gateway.commands.check.rows import Finding
 from gateway.commands.check.visit import Visit
 
 _PROMPT: Final = "Write the numbers from one to forty in words, one after the other, and nothing else."
-# fewer tokens than this tell nothing of how a stream flows
+# fewer tokens than this say nothing about how a stream flows
 _ENOUGH_TOKENS: Final = 12
-# an answer that took so long, and came in so small a part of that time, was held back on the way
+# an answer that took longer than this, and arrived within this fraction of that time, was buffered on the way
 _LONG_SECONDS: Final = 0.4
 _LUMP: Final = 0.1
 _SLOW: Final = 8.0
 _UNBUFFER: Final = (
-    "turn off buffering and compression in the proxy between (nginx: proxy_buffering off; gzip off for "
+    "turn off buffering and compression in the proxy in between (nginx: proxy_buffering off; gzip off for "
     "text/event-stream), or ask the server directly"
 )
 
 
 async def whole(visit: Visit) -> Finding:
-    """An answer that is not streamed; it also loads the model, where that is done by the first request."""
+    """An answer that is not streamed. On servers that load a model at its first request, this also loads it."""
     answer = visit.found.hello or await visit.asker.ask("Say hello.", max_tokens=64, stream=False)
     if not answer.blocks:
-        said = f"an answer without a word ({answer.finish.stop_reason})"
+        said = f"an empty answer ({answer.finish.stop_reason})"
         return Finding("partly", said, "try another model or chat template: --model NAME")
     return Finding("good", f"{answer.finish.stop_reason}, {answer.finish.usage.output_tokens} tokens")
 
 
 async def streaming(visit: Visit) -> Finding:
-    """Does the answer come as it is written, and in how small pieces?"""
+    """Does the answer arrive while it is generated, and in pieces of what size?"""
     answer = visit.found.story = await visit.asker.ask(_PROMPT, max_tokens=96)
     seen = answer.seen
     tokens = answer.finish.usage.output_tokens
@@ -40,14 +40,18 @@ async def streaming(visit: Visit) -> Finding:
         "last_seconds": round(seen.last, 3),
     }
     if not seen.streamed:
-        said = "a request for a stream is answered with one whole answer"
-        return Finding("partly", said, "Claude Code shows nothing until it is complete: turn on streaming", facts)
+        said = "the backend answers a streaming request in one piece"
+        return Finding(
+            "partly", said, "Claude Code shows nothing until the answer is complete: turn on streaming", facts
+        )
     if seen.events == 0:
-        said = "a stream without a word in it"
-        return Finding("bad", said, "look into the server's log, and try another model: --model NAME", facts)
+        said = "an empty stream"
+        return Finding("bad", said, "check the server's log, and try another model: --model NAME", facts)
     pace = f"{seen.events} events for {tokens} tokens"
     if tokens >= _ENOUGH_TOKENS and seen.events * 8 < tokens:
-        return Finding("partly", f"coarse: {pace}", "text comes in lumps: look for the server's stream interval", facts)
+        return Finding(
+            "partly", f"coarse: {pace}", "text arrives in large pieces: check the server's stream interval", facts
+        )
     if tokens >= _ENOUGH_TOKENS and seen.last > _LONG_SECONDS and seen.last - seen.first < _LUMP * seen.last:
         said = f"held back: {pace} came all at once, after {seen.last:.1f} s"
         return Finding("partly", said, _UNBUFFER, facts)
@@ -55,7 +59,7 @@ async def streaming(visit: Visit) -> Finding:
 
 
 async def speed(visit: Visit) -> Finding:
-    """The time to the first token, and the pace from there."""
+    """The time to the first token, and the speed after it."""
     answer = visit.found.story
     if answer is None or answer.seen.arrivals < 2:
         return Finding("unknown", "the answer came in one piece", "see Streaming")
@@ -68,13 +72,13 @@ async def speed(visit: Visit) -> Finding:
     facts["tokens_per_second"] = round((tokens - 1) / writing, 1)
     said += f", then {facts['tokens_per_second']:g} tokens per second"
     if facts["tokens_per_second"] < _SLOW:
-        remedy = "slow for Claude Code, whose turns are thousands of tokens: take a smaller model, or a GPU"
+        remedy = "slow for Claude Code, whose turns are thousands of tokens: use a smaller model, or a GPU"
         return Finding("partly", said, remedy, facts)
     return Finding("good", said, "", facts)
 
 
 async def usage(visit: Visit) -> Finding:
-    """Are tokens counted, in streams and outside of them?"""
+    """Does the backend count tokens, in streams and in whole answers?"""
     story, hello = visit.found.story, visit.found.hello
     counted = {
         "streams": story is not None and story.seen.prompt_tokens > 0,
@@ -86,8 +90,8 @@ async def usage(visit: Visit) -> Finding:
     return Finding(
         "partly",
         f"no token counts in {missing}",
-        "the gateway estimates them, and Claude Code compacts by that: update the server, or the proxy that drops "
-        "stream_options",
+        "the gateway estimates them, and Claude Code compacts by the estimate: update the server, or the proxy that "
+        "drops stream_options",
     )
 
 

@@ -1,4 +1,4 @@
-"""Limits and costs: the context window, the count of tokens, the cache of prompts."""
+"""Limits and costs: the context window, token counts, the prefix cache."""
 
 import secrets
 from typing import Any, Final
@@ -11,8 +11,8 @@ from gateway.commands.check.wire import NoReply
 from gateway.openai.errors import ErrorBody
 from gateway.translate.refusals.overflow import overflow_message
 
-# Claude Code's own prompt with its tools takes 20,000 to 25,000 tokens; it compacts some 33,000 below the window
-# (research/claude-code.md, section 3.6)
+# Claude Code's own prompt with its tools takes 20,000 to 25,000 tokens, and it compacts about 33,000 tokens below the
+# window (measured with version 2.1.330)
 _LEAST_WINDOW: Final = 32_768
 _GOOD_WINDOW: Final = 65_536
 _SENTENCE: Final = "The quick brown fox jumps over the lazy dog near the river bank at noon. "
@@ -25,12 +25,15 @@ _CLOSE: Final = 0.15
 
 
 async def context(visit: Visit) -> Finding:
-    """How many tokens fit, and is that enough for Claude Code?"""
+    """How many tokens fit, and is that enough for Claude Code?
+
+    A backend that states no window is "unknown" here; `overflow` may find it.
+    """
     window = visit.found.window or await _asked(visit)
     visit.found.window = window
     if window is None:
-        said = "the backend does not tell its context window"
-        remedy = "find it with --full (sends one prompt of some 150,000 tokens), or in the model's description"
+        said = "the backend does not state its context window"
+        remedy = "find it with --full (sends one prompt of about 150,000 tokens), or in the model's documentation"
         return Finding("unknown", said, "see Overflow below" if visit.full else remedy)
     return _judged(visit, window)
 
@@ -38,7 +41,7 @@ async def context(visit: Visit) -> Finding:
 def _judged(visit: Visit, window: int) -> Finding:
     facts = {"tokens": window}
     if window < _LEAST_WINDOW:
-        return Finding("bad", f"{window:,} tokens: Claude Code's own prompt takes some 25,000", _larger(visit), facts)
+        return Finding("bad", f"{window:,} tokens: Claude Code's own prompt takes about 25,000", _larger(visit), facts)
     if window < _GOOD_WINDOW:
         return Finding("partly", f"{window:,} tokens: Claude Code will compact often", _larger(visit), facts)
     return Finding("good", f"{window:,} tokens", "", facts)
@@ -49,7 +52,7 @@ def _larger(visit: Visit) -> str:
 
 
 async def _asked(visit: Visit) -> int | None:
-    """From where servers tell it outside of the list: llama.cpp's /props, Ollama's list of what is loaded."""
+    """The window from other endpoints than the model list: llama.cpp's `/props`, Ollama's `/api/ps` (loaded models)."""
     for path, read in (("/props", _of_props), ("/api/ps", _of_loaded)):
         try:
             reply = await visit.wire.ask("GET", visit.endpoint.models.with_path(path))
@@ -73,7 +76,7 @@ def _of_loaded(value: Any, model: str) -> Any:
 
 
 async def cache(visit: Visit) -> Finding:
-    """Does the same prompt cost less the second time? Its beginning is new, so that it is not known from before."""
+    """Does the same prompt cost less the second time? It begins with random text, so no earlier prompt is cached."""
     tokens = min(_CACHE_TOKENS, (visit.found.window or _CACHE_TOKENS * 4) // 4)
     prompt = f"Notes {secrets.token_hex(8)}.\n{_prose(tokens)}\nAnswer with the word: done."
     first = await visit.asker.ask(prompt, max_tokens=8)
@@ -87,11 +90,11 @@ async def cache(visit: Visit) -> Finding:
     }
     times = f"first token after {first.seen.first * 1000:,.0f} ms, then {second.seen.first * 1000:,.0f} ms"
     if cached:
-        said = f"{cached:,} of {second.seen.prompt_tokens:,} tokens come from the cache ({times})"
+        said = f"{cached:,} of {second.seen.prompt_tokens:,} tokens came from the cache ({times})"
         return Finding("good", said, "", facts)
     gained = first.seen.first - second.seen.first
     if gained > _LEAST_GAIN_SECONDS and second.seen.first < _FASTER * first.seen.first:
-        return Finding("good", f"not reported, but the second time is faster ({times})", "", facts)
+        return Finding("good", f"not reported, but the second request was faster ({times})", "", facts)
     said = f"none seen ({times})"
     how = flags(CACHE, visit.first_profile.name)
     remedy = f"each turn of Claude Code sends the whole conversation: turn on the server's prefix cache ({how})"
@@ -99,10 +102,10 @@ async def cache(visit: Visit) -> Finding:
 
 
 async def counting(visit: Visit) -> Finding:
-    """How far is the gateway's estimate from the backend's own count?"""
+    """How far is the gateway's token estimate from the backend's count?"""
     counted = [answer for answer in visit.asker.answers if answer.seen.prompt_tokens > 0]
     if not counted:
-        return Finding("unknown", "the backend counts no prompt", "the gateway's estimates are used")
+        return Finding("unknown", "the backend does not count prompt tokens", "the gateway uses its own estimates")
     largest = max(counted, key=lambda answer: answer.seen.prompt_tokens)
     real, estimated = largest.seen.prompt_tokens, largest.estimated
     error = (estimated - real) / real
@@ -111,16 +114,16 @@ async def counting(visit: Visit) -> Finding:
     said = f"the gateway's estimate is {far}: {estimated:,} for {real:,} tokens"
     if abs(error) <= _CLOSE:
         return Finding("good", said, "", facts)
-    remedy = "only /context and count_tokens estimate; Claude Code compacts by the backend's own counts"
+    remedy = "this affects only /context and count_tokens; Claude Code compacts by the backend's own counts"
     return Finding("partly", said, remedy, facts)
 
 
 async def overflow(visit: Visit) -> Finding:
-    """What happens to a prompt that is too long? Only on demand: a backend that takes it may bill it."""
+    """What happens to a prompt that is too long? Runs only with --full: a backend that accepts it may bill it."""
     known = visit.found.window
     size = int(known * 1.15) if known else _OVERSIZED
     if size > _OVERSIZED * 2:
-        return Finding("unknown", f"a window of {known:,} tokens is too large to be tried out")
+        return Finding("unknown", f"a window of {known:,} tokens is too large to test")
     try:
         answer = await visit.asker.ask(_prose(size), max_tokens=8)
     except ApiError as fault:
@@ -128,27 +131,34 @@ async def overflow(visit: Visit) -> Finding:
     taken = answer.seen.prompt_tokens
     if taken and taken < size // 2:
         visit.found.window = taken
-        said = f"cut in silence: of some {size:,} tokens, {taken:,} were read"
+        said = f"truncated silently: of about {size:,} tokens, the model read only {taken:,}"
         return Finding(
             "bad", said, f"the model forgets the beginning of each conversation; {_larger(visit)}", {"tokens": taken}
         )
     visit.found.window = known or taken or None
-    return Finding("good", f"a prompt of {taken or size:,} tokens is taken", "", {"tokens": taken or size})
+    return Finding("good", f"a prompt of {taken or size:,} tokens is accepted", "", {"tokens": taken or size})
 
 
 def _too_long(visit: Visit, fault: ApiError) -> Finding:
     said = visit.secrets.quote(fault.message)
     limit = fault.message.partition(" tokens > ")[2].partition(" maximum")[0]
     if not overflow_message(ErrorBody(fault.message)):
-        return Finding("partly", f"refused in words that are not known: {said}", "compact by hand in time: /compact")
+        return Finding(
+            "partly",
+            f"refused with an unrecognised message: {said}",
+            "compact by hand before the window is full: /compact",
+        )
     if limit.isdecimal():
         visit.found.window = visit.found.window or int(limit)
         return Finding(
-            "good", f"refused in words that Claude Code compacts upon: {limit} tokens fit", "", {"tokens": int(limit)}
+            "good",
+            f"refused with an error that makes Claude Code compact: {limit} tokens fit",
+            "",
+            {"tokens": int(limit)},
         )
-    return Finding("good", f"refused in words that Claude Code compacts upon: {said}")
+    return Finding("good", f"refused with an error that makes Claude Code compact: {said}")
 
 
 def _prose(tokens: int) -> str:
-    """About so many tokens of English."""
+    """English text of about this many tokens."""
     return _SENTENCE * max(1, tokens // _SENTENCE_TOKENS)

@@ -1,4 +1,4 @@
-"""Thinking: where it comes, and what turns it on and off."""
+"""Thinking: which field carries it, and what turns it on and off."""
 
 from typing import Any, Final, get_args
 
@@ -16,7 +16,7 @@ _MOST_TOKENS: Final = 256
 _ON: Final[dict[str, Any]] = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 _OFF: Final[dict[str, Any]] = {"thinking": {"type": "disabled"}}
 _EFFORTS: Final = ("low", "medium", "high")
-# the switches in words
+# what to call the switches in the report
 SWITCHES: Final = {
     "chat_template_kwargs": "chat_template_kwargs.enable_thinking",
     "enable_thinking": "enable_thinking",
@@ -27,7 +27,7 @@ SWITCHES: Final = {
 
 
 async def thinking(visit: Visit) -> Finding:
-    """Ask with thinking and without; where the switch does nothing and is only a guess, try the other ones."""
+    """Ask with thinking on and off. If the switch has no effect and the profile is only a guess, try the others."""
     found, asker = visit.found, visit.asker
     on, off = await _ask(visit, _ON), await _ask(visit, _OFF)
     control = asker.profile.thinking_control
@@ -46,19 +46,21 @@ async def thinking(visit: Visit) -> Finding:
                 found.thinking_control = other
                 return _switched(visit, on or answer, other)
     if on:
-        said = f"comes as {_place(on)}, and cannot be turned off: side tasks take longer, too"
-        remedy = "take a model with a switch, or a smaller one for side tasks: MODEL_MAP=haiku=NAME"
+        said = f"comes as {_place(on)}, and cannot be turned off: side tasks take longer as well"
+        remedy = "use a model whose thinking can be turned off, or a smaller one for side tasks: MODEL_MAP=haiku=NAME"
         return Finding("partly", said, remedy, _facts(on, None))
     if off:
         said = f"came as {_place(off)} when it was not asked for, and not when it was"
         return Finding("unknown", said, "check the model's chat template")
-    said = "none was seen: this model does not think, or its switch is not known"
-    remedy = "leave alwaysThinkingEnabled off; if the model can think, name the backend's kind: BACKEND_PROFILE=…"
+    said = "none seen: this model does not think, or nothing known turns it on"
+    remedy = "leave alwaysThinkingEnabled off; if the model can think, set the kind of backend: BACKEND_PROFILE=…"
     return Finding("unknown", said, remedy)
 
 
 async def _ask(visit: Visit, switch: dict[str, Any], profile: Profile | None = None) -> Answer | None:
-    """The answer if there is thinking in it. A guess that the backend refuses is a wrong one."""
+    """The answer if it contains thinking, otherwise None. With `profile`, None also for a request that the backend
+    refuses: the guess was wrong. Without `profile`, raises ApiError.
+    """
     try:
         answer = await visit.asker.ask(_PROMPT, max_tokens=_MOST_TOKENS, profile=profile, **switch)
     except ApiError:
@@ -83,7 +85,7 @@ def _switched(visit: Visit, answer: Answer | None, control: str) -> Finding:
     said = f"comes as {_place(answer)}, turned on and off by `{SWITCHES.get(control, control)}`"
     if answer is not None and not answer.seen.reasoning:
         how = flags(REASONING_PARSER, visit.first_profile.name)
-        remedy = f"the gateway takes it out; safer is the server's own parser ({how})"
+        remedy = f"the gateway extracts it, but the server's own parser is more reliable ({how})"
         return Finding("partly", said, remedy, _facts(answer, control))
     return Finding("good", said, "", _facts(answer, control))
 

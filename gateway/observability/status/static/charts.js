@@ -11,7 +11,7 @@ function svg(name, attributes, ...children) {
   return element;
 }
 
-// The next number of the form 1, 2 or 5 with zeros: what the axis ends with.
+// Rounds up to 1, 2 or 5 times a power of ten: the end of the axis.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.9999);
@@ -29,7 +29,7 @@ function frame(label, width, top, unit, from, to) {
   return { root, y: (value) => y(Math.min(1, value / top)) };
 }
 
-// Values of each second, the newest last, as an area under a line.
+// One value for each second, the newest last, as an area under a line.
 function rateChart(rates, seconds, width) {
   const peak = Math.max(...rates, 0);
   const top = roundUp(Math.max(peak, 10));
@@ -52,7 +52,7 @@ function median(values) {
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
-// A bar for each finished stream, the newest at the right; a line at their median.
+// A bar for each finished stream, the newest on the right, and a line at the median.
 function firstChart(finished, most, width) {
   const shown = finished.slice(0, most).reverse();
   const values = shown.map((ended) => ended.first_event_ms);

@@ -1,6 +1,6 @@
 
-// What Claude Code needs to come here: the keys that `claude-gateway setup` writes (gateway/commands/setup/client_settings.py). The
-// token is the user's own: never a real one.
+// The settings that point Claude Code here: the keys that `claude-gateway setup` writes
+// (gateway/commands/setup/client_settings.py). The token is a placeholder, never a real one.
 
 const MODEL_NAMES = [
   "ANTHROPIC_DEFAULT_OPUS_MODEL",
@@ -9,9 +9,9 @@ const MODEL_NAMES = [
   "ANTHROPIC_DEFAULT_FABLE_MODEL",
   "CLAUDE_CODE_SUBAGENT_MODEL",
 ];
-// the client's own limit for an answer, of which it keeps room free in the window
+// the client's default output limit, which the settings override only for a small context window
 const CLIENT_OUTPUT = 32000;
-// the client takes a smaller window to compact at for this one, and warns at each start; its own window still counts
+// the client raises a smaller compaction window to this value and warns at each start; the model's own window still applies
 const LEAST_COMPACT_WINDOW = 100000;
 
 function clientSettings(model, keys) {
@@ -51,8 +51,8 @@ function showConnect(state) {
   setText(
     "connect-hint",
     state.gateway.keys
-      ? "Put your own key of this gateway in place of your-key-for-this-gateway."
-      : "Put your backend's key in place of your-backend-key; a backend without keys takes any word.",
+      ? "Replace your-key-for-this-gateway with your own key for this gateway."
+      : "Replace your-backend-key with your backend's key; if the backend needs none, any word works.",
   );
 }
 
@@ -60,7 +60,7 @@ async function copyText(text, element) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // pages that came over plain HTTP from another machine have no clipboard
+    // a page loaded over plain HTTP from another machine has no clipboard
     getSelection().selectAllChildren(element);
     if (!document.execCommand("copy")) return false;
     getSelection().removeAllRanges();

@@ -8,7 +8,7 @@ function pause(milliseconds) {
   return new Promise((resume) => setTimeout(resume, milliseconds));
 }
 
-// One connection, to its end. Returns what the gateway says against it, if it does.
+// Reads one connection to its end. Returns the refusal's status and message, or null if the gateway accepted it.
 async function follow(onState) {
   const headers = { Accept: "text/event-stream" };
   const key = sessionStorage.getItem(KEY);
@@ -21,7 +21,7 @@ async function follow(onState) {
     return { status: response.status, message: body?.error?.message ?? `The gateway answered ${response.status}.` };
   }
   const date = Date.parse(response.headers.get("Date") ?? "");
-  // the header has whole seconds
+  // the header has only whole seconds, so ignore small differences
   feed.skew = Math.abs(Date.now() - date) > 2000 ? Date.now() - date : 0;
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
@@ -47,7 +47,7 @@ function take(frame) {
   return true;
 }
 
-// Follows for good; waits longer from one failure to the next.
+// Follows the feed for as long as the page is open; waits longer after each failure.
 async function followForGood({ onState, onConnection, onRefusal }) {
   let wait = 500;
   for (;;) {

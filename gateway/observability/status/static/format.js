@@ -15,12 +15,12 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-// Gives an element these children and changes only what differs: what is selected, focused, scrolled or moving stays so.
+// Gives an element these children, but changes only what differs, to keep selection, focus, scrolling and animations.
 function fill(id, ...children) {
   revise(byId(id), children);
 }
 
-// Children with a data-id keep their elements, wherever they go; all others are known by their place.
+// Matches children with a data-id to their old elements, wherever they move, and all others by position.
 function revise(parent, children) {
   const wanted = new Set(children.map((child) => child.dataset?.id));
   const known = new Map();
@@ -60,7 +60,7 @@ function reviseOne(old, child) {
 
 function setText(id, text) {
   const element = byId(id);
-  // a status that is written again is read aloud again
+  // a screen reader reads a status aloud whenever it is written
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -102,7 +102,7 @@ function ago(value) {
   return `${Math.floor(value / 86400)} d ago`;
 }
 
-// Context lengths are powers of two for some, of ten for others.
+// Shows multiples of 1,024 in Ki: some context lengths are powers of two, others multiples of a thousand.
 function context(tokens) {
   return tokens % 1024 === 0 && tokens >= 1024 ? `${number(tokens / 1024)}Ki` : short(tokens);
 }

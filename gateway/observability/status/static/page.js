@@ -104,14 +104,14 @@ function showFailures({ failures }) {
 function showModels({ models, backend }) {
   setText("models-count", backend.models ? number(backend.models) : "");
   if (!models.length) {
-    const why = !backend.reached ? "The backend has not been reached." : backend.models === 0 ? "The backend has none." : "The backend gives its list to clients with a key; it comes with the first request.";
+    const why = !backend.reached ? "The backend has not been reached." : backend.models === 0 ? "The backend has no models." : "The backend gives its list only to clients with a key; it appears after the first request.";
     fill("models", h("p.empty", null, why));
     return;
   }
   const rows = models.map((model) => h("li", null,
     h("span", null, model.id),
     h("span.marks", null,
-      model.thinking ? h("span.tag.on", { title: model.thinking === "seen" ? "an answer was seen to think" : "the backend's list says so" }, "thinks") : null,
+      model.thinking ? h("span.tag.on", { title: model.thinking === "seen" ? "an answer contained thinking" : "according to the backend's list" }, "thinks") : null,
       model.images ? h("span.tag", null, "images") : null,
       model.context_window ? h("span.tag", { title: `${number(model.context_window)} tokens` }, `${context(model.context_window)} context`) : null)));
   const scrolls = models.length > 8 ? { tabindex: "0", role: "group", "aria-labelledby": "models-title" } : null;
@@ -120,10 +120,10 @@ function showModels({ models, backend }) {
 
 function showNotes({ gateway, backend, breaker }) {
   const notes = [];
-  if (gateway.stopping) notes.push(["", "The gateway is shutting down: answers in progress are brought to their end."]);
-  if (!backend.reached) notes.push(["bad", `The backend has not been reached yet: check that it runs at ${backend.url}, and BACKEND_URL.`]);
-  if (breaker.state === "open") notes.push(["bad", "The circuit breaker is open: the backend failed several times in a row and is left alone for a moment."]);
-  if (gateway.workers_seen < gateway.workers) notes.push(["", `${gateway.workers_seen} of ${gateway.workers} workers are shown; the others have not told yet what they do.`]);
+  if (gateway.stopping) notes.push(["", "The gateway is shutting down: answers in progress are being finished."]);
+  if (!backend.reached) notes.push(["bad", `The backend has not been reached yet: check that it is running at ${backend.url}, and check BACKEND_URL.`]);
+  if (breaker.state === "open") notes.push(["bad", "The circuit breaker is open: the backend failed several times in a row; the gateway sends it no requests for a moment."]);
+  if (gateway.workers_seen < gateway.workers) notes.push(["", `${gateway.workers_seen} of ${gateway.workers} workers are shown; the others have not reported yet.`]);
   fill("notes", ...notes.map(([tone, text]) => h(`p.note${tone ? `.${tone}` : ""}`, { role: "status" }, text)));
 }
 
@@ -142,7 +142,7 @@ function showConnection(name) {
   setText("connection", words);
 }
 
-// Resolves once there is a key to try.
+// Resolves when the user has entered a key to try.
 function askForKey({ status, message }) {
   const wrong = sessionStorage.getItem(KEY) !== null;
   sessionStorage.removeItem(KEY);
@@ -150,10 +150,10 @@ function askForKey({ status, message }) {
   byId("gate").hidden = false;
   const takesKey = status === 401;
   byId("gate-form").hidden = !takesKey;
-  setText("gate-text", takesKey ? (wrong ? "That is not the key. Try again." : "From another machine, or through a proxy, the status is shown to holders of its key.") : message);
+  setText("gate-text", takesKey ? (wrong ? "That is not the key. Try again." : "From another machine or through a proxy, the status requires the status key.") : message);
   if (!takesKey) {
     showConnection("refused");
-    setText("connection", "Not open");
+    setText("connection", "No access");
   } else byId("key").focus();
   return new Promise((resume) => {
     byId("gate-form").onsubmit = (event) => {
@@ -167,7 +167,7 @@ function askForKey({ status, message }) {
 
 listenForCopies();
 byId("model").addEventListener("change", () => showConnect(feed.state));
-// what is told as "5 s ago" grows older while nothing happens
+// "5 s ago" must grow older even while no event arrives
 setInterval(() => {
   if (feed.state && byId("gate").hidden && !document.hidden) showState(feed.state);
 }, 5000);

@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands.check.conftest import Able, Run, brain, error, words
 
-NOTE = "images become a note in the prompt; for images take a model that sees: --model NAME"
+NOTE = "images become a note in the prompt; for images, use a model that accepts them: --model NAME"
 
 
 def with_images(body: dict[str, Any]) -> bool:
@@ -31,7 +31,7 @@ async def test_a_model_that_says_it_takes_no_images_is_not_asked(able: Able, run
 
     row = (await run(able.url)).row("images")
 
-    assert (row["mark"], row["said"]) == ("partly", "the model list says that this model takes none")
+    assert (row["mark"], row["said"]) == ("partly", "according to the model list, this model accepts no images")
     assert row["remedy"] == NOTE
     assert not any(with_images(body) for body in able.bodies)
 
@@ -42,8 +42,13 @@ async def test_a_model_that_refuses_images(able: Able, run: Run) -> None:
     checked = await run(able.url)
 
     row = checked.row("images")
-    assert (checked.code, row["mark"], row["said"], row["remedy"]) == (0, "partly", "this model takes none", NOTE)
-    assert checked.row("workarounds")["said"] == "refused, and then asked in another way: sees_images = False"
+    assert (checked.code, row["mark"], row["said"], row["remedy"]) == (
+        0,
+        "partly",
+        "this model accepts no images",
+        NOTE,
+    )
+    assert checked.row("workarounds")["said"] == "refused, then sent differently: sees_images = False"
 
 
 async def test_a_backend_that_fails_at_images(able: Able, run: Run) -> None:
@@ -53,7 +58,7 @@ async def test_a_backend_that_fails_at_images(able: Able, run: Run) -> None:
 
     row = checked.row("images")
     assert (checked.code, row["mark"], row["said"]) == (0, "bad", "backend: mtmd failed")
-    assert "paste no images" in row["remedy"]
+    assert "or paste none" in row["remedy"]
 
 
 async def test_images_that_nobody_looks_at(able: Able, run: Run) -> None:
@@ -62,22 +67,27 @@ async def test_images_that_nobody_looks_at(able: Able, run: Run) -> None:
     row = (await run(able.url)).row("images")
 
     assert row["mark"] == "unknown"
-    assert "drop images in silence" in row["remedy"]
+    assert "drop images silently" in row["remedy"]
 
 
 @pytest.mark.parametrize(
     ("answer", "refused", "mark", "said"),
     [
-        ("not JSON", False, "partly", "the answer does not fit the schema"),
-        ('{"title": 5}', False, "partly", "the answer does not fit the schema"),
-        ('```json\n{"title": "A", "words": 1}\n```', False, "good", "the answer fits the schema (response_format)"),
+        ("not JSON", False, "partly", "the answer does not match the schema"),
+        ('{"title": 5}', False, "partly", "the answer does not match the schema"),
+        ('```json\n{"title": "A", "words": 1}\n```', False, "good", "the answer matches the schema (response_format)"),
         (
             '{"title": "A", "words": 1}',
             True,
             "partly",
-            "response_format is refused; asked in words, the model keeps to the schema",
+            "response_format is refused, but the model follows the schema when the prompt states it",
         ),
-        ("not JSON", True, "partly", "response_format is refused, and words do not hold the model"),
+        (
+            "not JSON",
+            True,
+            "partly",
+            "response_format is refused, and the model does not follow a schema in the prompt",
+        ),
     ],
 )
 async def test_answers_by_a_schema(answer: str, refused: bool, mark: str, said: str, able: Able, run: Run) -> None:
@@ -93,7 +103,7 @@ async def test_answers_by_a_schema(answer: str, refused: bool, mark: str, said: 
     assert (checked.code, row["mark"], row["said"]) == (0, mark, said)
     if refused:
         assert checked.row("workarounds")["facts"] == {"learnt": ["without `response_format`"]}
-        assert checked.row("workarounds")["remedy"].startswith("nothing: the gateway learns this by itself")
+        assert checked.row("workarounds")["remedy"].startswith("nothing to do: the gateway learns this")
 
 
 async def test_a_schema_that_takes_too_long(able: Able, run: Run) -> None:

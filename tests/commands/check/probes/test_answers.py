@@ -12,7 +12,7 @@ async def test_an_answer_without_a_word(able: Able, run: Run) -> None:
 
     row = (await run(able.url)).row("whole")
 
-    assert (row["mark"], row["said"]) == ("partly", "an answer without a word (end_turn)")
+    assert (row["mark"], row["said"]) == ("partly", "an empty answer (end_turn)")
     assert row["remedy"] == "try another model or chat template: --model NAME"
 
 
@@ -23,7 +23,7 @@ async def test_an_engine_that_fails(able: Able, run: Run) -> None:
 
     row = checked.row("whole")
     assert (checked.code, row["said"]) == (1, "backend: CUDA out of memory")
-    assert row["remedy"] == "look into the server's log, and check again"
+    assert row["remedy"] == "check the server's log, then run the check again"
 
 
 async def test_a_backend_that_does_not_stream(able: Able, run: Run) -> None:
@@ -33,7 +33,7 @@ async def test_a_backend_that_does_not_stream(able: Able, run: Run) -> None:
 
     row = checked.row("streaming")
     assert (checked.code, row["mark"]) == (0, "partly")
-    assert row["said"] == "a request for a stream is answered with one whole answer"
+    assert row["said"] == "the backend answers a streaming request in one piece"
     assert "turn on streaming" in row["remedy"]
     assert checked.row("speed")["mark"] == "unknown"
 
@@ -64,7 +64,7 @@ async def test_a_stream_without_a_word(able: Able, run: Run) -> None:
     checked = await run(able.url)
 
     row = checked.row("streaming")
-    assert (checked.code, row["said"]) == (1, "a stream without a word in it")
+    assert (checked.code, row["said"]) == (1, "an empty stream")
     assert "--model NAME" in row["remedy"]
 
 
@@ -75,7 +75,7 @@ async def test_a_slow_model(able: Able, run: Run) -> None:
 
     assert row["mark"] == "partly"
     assert row["facts"]["tokens_per_second"] < 8
-    assert "take a smaller model, or a GPU" in row["remedy"]
+    assert "use a smaller model, or a GPU" in row["remedy"]
 
 
 @pytest.mark.parametrize(

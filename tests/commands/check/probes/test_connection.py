@@ -59,9 +59,9 @@ async def test_a_web_server_without_an_api_is_told(able: Able, run: Run) -> None
 
     assert checked.row("reachable")["remedy"] == f"set BACKEND_URL={able.url}/v1"
     assert nothing.row("reachable")["said"] == (
-        "a web server answers, and has neither /v1/models nor /v1/chat/completions"
+        "a web server answers, but has neither /v1/models nor /v1/chat/completions"
     )
-    assert nothing.row("reachable")["remedy"].startswith("give BACKEND_URL the full path of chat completions")
+    assert nothing.row("reachable")["remedy"].startswith("set BACKEND_URL to the full path of chat completions")
 
 
 async def test_a_web_page_in_front_of_an_api_is_told_with_the_way_to_it(able: Able, run: Run) -> None:
@@ -79,19 +79,19 @@ async def test_a_web_page_in_front_of_an_api_is_told_with_the_way_to_it(able: Ab
         pytest.param(
             {"status": 301, "headers": {"Location": "https://new.example/v1/models?key=private-query"}},
             "it redirects to https://new.example/v1/models",
-            "set BACKEND_URL to where it leads",
+            "set BACKEND_URL to that address",
             id="redirect",
         ),
         pytest.param(
             {"status": 502, **PAGE},
             "it answers 502, with a web page: “LLM console”",
-            "look into the server's log: a proxy is up, or it is starting",
+            "check the server's log: it may be starting, or only a proxy is running",
             id="proxy",
         ),
         pytest.param(
             {"status": 503, "text": "{}"},
             "it answers 503",
-            "look into the server's log: a proxy is up, or it is starting",
+            "check the server's log: it may be starting, or only a proxy is running",
             id="starting",
         ),
     ],
@@ -109,7 +109,7 @@ async def test_a_host_that_does_not_exist_is_told(run: Run) -> None:
     checked = await run("http://nowhere.invalid/v1")
 
     assert checked.row("reachable")["said"] == "the host 'nowhere.invalid' cannot be found"
-    assert checked.row("reachable")["remedy"] == "check its spelling in BACKEND_URL, and the network"
+    assert checked.row("reachable")["remedy"] == "check its spelling in BACKEND_URL, and your network"
 
 
 async def test_a_proxy_that_would_be_needed_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ async def test_a_proxy_that_would_be_needed_is_named(run: Run, monkeypatch: pyte
 
     checked = await run("http://nowhere.invalid/v1")
 
-    assert checked.row("reachable")["remedy"].endswith("; HTTP_PROXY is set here, and the gateway does not use proxies")
+    assert checked.row("reachable")["remedy"].endswith("; HTTP_PROXY is set, but the gateway does not use proxies")
     assert "password-of-the-proxy" not in checked.text
 
 
@@ -131,16 +131,16 @@ async def test_a_connection_that_is_taken_and_not_answered(run: Run) -> None:
         checked = await run(f"http://127.0.0.1:{port}", patience=0.2)
 
     row = checked.row("reachable")
-    said = f"127.0.0.1:{port} takes the connection, and answers nothing within 0.2 s"
+    said = f"127.0.0.1:{port} accepts the connection but sends no answer within 0.2 s"
     assert (checked.code, row["mark"], row["said"]) == (1, "bad", said)
-    assert row["remedy"].startswith("is it the right port, and has the server loaded its model?")
+    assert row["remedy"].startswith("check the port, and whether the server has loaded its model")
 
 
 async def test_a_connection_that_does_not_come(run: Run) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        # Linux keeps one more than it was told, and then answers no one
+        # Linux queues one connection more than the backlog, and then answers nobody
         for waiting in (first, second):
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
@@ -149,7 +149,7 @@ async def test_a_connection_that_does_not_come(run: Run) -> None:
 
     row = checked.row("reachable")
     assert (checked.code, row["mark"], row["said"]) == (1, "bad", f"no connection to 127.0.0.1:{port} within 0.2 s")
-    assert row["remedy"] == "check the address in BACKEND_URL, and firewalls between here and there"
+    assert row["remedy"] == "check the address in BACKEND_URL, and any firewall in between"
 
 
 async def test_a_server_of_tls_asked_in_plain_http(tls_server: Any, run: Run) -> None:
@@ -158,7 +158,7 @@ async def test_a_server_of_tls_asked_in_plain_http(tls_server: Any, run: Run) ->
     checked = await run(url.replace("https:", "http:"))
 
     assert checked.row("reachable")["said"].endswith(" speaks TLS, not plain HTTP")
-    assert checked.row("reachable")["remedy"] == "begin BACKEND_URL with https://"
+    assert checked.row("reachable")["remedy"] == "start BACKEND_URL with https://"
 
 
 async def test_a_server_of_plain_http_asked_for_tls(able: Able, run: Run) -> None:
@@ -190,16 +190,16 @@ async def test_a_service_that_is_no_tls_server(run: Run) -> None:
     tls, connection = repeated.row("tls"), left.row("reachable")
     assert (tls["mark"], tls["remedy"]) == ("bad", "check that the port is the backend's TLS port")
     assert tls["said"].startswith("TLS fails: ")
-    assert connection["said"] == f"127.0.0.1:{port} takes the connection, and breaks off its TLS handshake"
-    assert connection["remedy"].startswith("correct the port in BACKEND_URL, or begin it with http://")
+    assert connection["said"] == f"127.0.0.1:{port} accepts the connection but breaks off the TLS handshake"
+    assert connection["remedy"].startswith("correct the port in BACKEND_URL, or start it with http://")
 
 
 async def test_an_address_without_a_way_to_it(run: Run) -> None:
     row = (await run("http://255.255.255.255")).row("reachable")
 
-    # Linux has one of two words for it
+    # Linux reports one of two errors
     assert re.fullmatch("no connection to 255.255.255.255:80: (Network is unreachable|Permission denied)", row["said"])
-    assert row["remedy"] == "check the address in BACKEND_URL, and the network"
+    assert row["remedy"] == "check the address in BACKEND_URL, and your network"
 
 
 YEAR = timedelta(days=365)
@@ -209,7 +209,7 @@ CERTIFICATES = {
         {},
         False,
         "bad",
-        "the certificate comes from an authority that is not known here",
+        "the certificate comes from an unknown authority",
         "SSL_CERT_FILE=",
     ),
     "expired": (
@@ -224,21 +224,21 @@ CERTIFICATES = {
         True,
         "partly",
         "TLSv1.3; the certificate expires in 3 days",
-        "have it renewed",
+        "renew it at the backend",
     ),
     "of another host": (
         {"names": ("other.test",)},
         True,
         "bad",
         "the certificate is not for this IP address",
-        "use a host name that is in it",
+        "use a host name from the certificate",
     ),
 }
 
 
 @pytest.fixture
 def tls_server(able: Able, aiohttp_server: Any, tmp_path: Path) -> Any:
-    """Serves the backend over TLS; gives its URL and the file of its authority's certificate."""
+    """Serves the backend over TLS; gives its URL and the file with its CA certificate."""
 
     async def start(*names: str, not_after: timedelta = YEAR) -> tuple[str, Path]:
         authority = trustme.CA()
@@ -263,7 +263,7 @@ async def test_certificates(case: str, tls_server: Any, tmp_path: Path) -> None:
     names = fields.get("names", ("127.0.0.1",))
     url, authority = await tls_server(*names, **{key: value for key, value in fields.items() if key != "names"})
 
-    # which authorities are known is read when the process starts
+    # a process reads the list of trusted authorities when it starts
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", "check", url, "--json",
         stdout=subprocess.PIPE, cwd=tmp_path, env=os.environ | ({"SSL_CERT_FILE": str(authority)} if known else {}),
@@ -277,7 +277,7 @@ async def test_certificates(case: str, tls_server: Any, tmp_path: Path) -> None:
 
 
 async def test_plain_http_to_another_machine_is_said_to_be_open(able: Able, run: Run) -> None:
-    # 127.0.0.2 leads to this machine, and does not say so
+    # 127.0.0.2 leads to this machine, but is not one of the names that the check knows
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n" + b'{"data":[]}')
@@ -287,16 +287,19 @@ async def test_plain_http_to_another_machine_is_said_to_be_open(able: Able, run:
         checked = await run(f"http://127.0.0.2:{server.sockets[0].getsockname()[1]}")
 
     row = checked.row("tls")
-    assert (row["mark"], row["said"]) == ("partly", "plain HTTP: the key and all prompts can be read on the way")
+    assert (row["mark"], row["said"]) == (
+        "partly",
+        "plain HTTP: others on the network can read the key and all prompts",
+    )
     assert row["remedy"].startswith("use https:// in BACKEND_URL")
 
 
 @pytest.mark.parametrize(
     ("status", "said", "remedy"),
     [
-        (401, "the key is refused (401: bad key)", "copy the key again from the backend, whole"),
-        (403, "the key is known, and may not do this (403: bad key)", "give the key the rights for this model"),
-        (402, "backend: bad key", "fill the account at the backend"),
+        (401, "the key is refused (401: bad key)", "copy the whole key from the backend again"),
+        (403, "the key is known but lacks the rights for this (403: bad key)", "give the key access to this model"),
+        (402, "backend: bad key", "add credit to your account at the backend"),
     ],
 )
 async def test_a_key_that_is_refused_by_the_model_only(
@@ -318,9 +321,9 @@ async def test_a_backend_without_room_is_told(able: Able, run: Run) -> None:
     checked = await run(able.url, backend_retries="0")
 
     assert checked.row("key")["mark"] == "unknown"
-    said = "backend: slow down (a limit of the backend's, for this key: wait, or ask for less at a time)"
+    said = "backend: slow down (the backend's limit for this key: wait, or send less at a time)"
     assert (checked.row("whole")["mark"], checked.row("whole")["said"]) == ("bad", said)
-    assert checked.row("whole")["remedy"].startswith("wait a while, and check again")
+    assert checked.row("whole")["remedy"].startswith("wait a while and check again")
 
 
 async def test_a_model_that_is_not_there_is_told_with_the_nearest(able: Able, run: Run) -> None:
@@ -361,7 +364,7 @@ async def test_an_empty_list_is_told(able: Able, run: Run) -> None:
 
     checked = await run(able.url)
 
-    assert (checked.code, checked.row("models")["said"]) == (1, "the list is empty")
+    assert (checked.code, checked.row("models")["said"]) == (1, "the model list is empty")
     assert "ollama pull NAME" in checked.row("models")["remedy"]
 
 
@@ -372,7 +375,7 @@ async def test_a_backend_without_a_list_works_with_a_name(able: Able, run: Run) 
 
     row = checked.row("models")
     assert (checked.code, row["mark"]) == (0, "partly")
-    assert row["said"] == "the backend gives no list; any-model answers"
+    assert row["said"] == "the backend serves no model list; any-model answers"
     assert "name the model in its settings" in row["remedy"]
 
 
@@ -383,5 +386,5 @@ async def test_a_backend_without_a_list_wants_a_name(able: Able, run: Run) -> No
     checked = await run(able.url)
 
     row = checked.row("models")
-    assert (row["mark"], row["said"]) == ("bad", "the backend gives no list of models")
+    assert (row["mark"], row["said"]) == ("bad", "the backend serves no model list")
     assert row["remedy"] == "name one of its models: --model NAME"

@@ -14,7 +14,7 @@ def size(body: dict[str, Any]) -> int:
 @pytest.mark.parametrize(
     ("window", "mark", "code", "said"),
     [
-        (8192, "bad", 1, "8,192 tokens: Claude Code's own prompt takes some 25,000"),
+        (8192, "bad", 1, "8,192 tokens: Claude Code's own prompt takes about 25,000"),
         (40960, "partly", 0, "40,960 tokens: Claude Code will compact often"),
         (262144, "good", 0, "262,144 tokens"),
     ],
@@ -64,7 +64,7 @@ async def test_a_window_that_nobody_tells(able: Able, run: Run) -> None:
 
     row = checked.row("context")
     assert (checked.code, row["mark"]) == (0, "unknown")
-    assert row["remedy"].startswith("find it with --full (sends one prompt of some 150,000 tokens)")
+    assert row["remedy"].startswith("find it with --full (sends one prompt of about 150,000 tokens)")
     assert max(size(body) for body in able.bodies) < 20_000
 
 
@@ -77,10 +77,10 @@ async def test_a_window_is_learnt_from_a_refusal(able: Able, run: Run) -> None:
 
     row = checked.row("overflow")
     assert (checked.code, row["mark"]) == (0, "good")
-    assert row["said"] == "refused in words that Claude Code compacts upon: 65536 tokens fit"
+    assert row["said"] == "refused with an error that makes Claude Code compact: 65536 tokens fit"
     told = checked.document["client"]["env"]
     assert told["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "65536"
-    # below that the client would warn at each start
+    # below that, the client would warn at each start
     assert told["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "100000"
 
 
@@ -98,8 +98,8 @@ async def test_a_refusal_in_unknown_words(able: Able, run: Run) -> None:
 
     row = (await run(able.url, full=True)).row("overflow")
 
-    assert (row["mark"], row["said"]) == ("partly", "refused in words that are not known: backend: zu lang")
-    assert row["remedy"] == "compact by hand in time: /compact"
+    assert (row["mark"], row["said"]) == ("partly", "refused with an unrecognised message: backend: zu lang")
+    assert row["remedy"] == "compact by hand before the window is full: /compact"
 
 
 async def test_a_prompt_that_is_cut_in_silence(able: Able, run: Run) -> None:
@@ -109,7 +109,7 @@ async def test_a_prompt_that_is_cut_in_silence(able: Able, run: Run) -> None:
 
     row = checked.row("overflow")
     assert (checked.code, row["mark"]) == (1, "bad")
-    assert row["said"].endswith("4,096 were read")
+    assert row["said"].endswith("the model read only 4,096")
     assert "OLLAMA_CONTEXT_LENGTH" in row["remedy"]
     assert checked.document["client"]["env"]["CLAUDE_CODE_MAX_CONTEXT_TOKENS"] == "4096"
 
@@ -146,7 +146,7 @@ async def test_a_cache_that_shows_only_in_time(able: Able, run: Run) -> None:
     row = (await run(able.url)).row("cache")
 
     assert row["mark"] == "good"
-    assert row["said"].startswith("not reported, but the second time is faster")
+    assert row["said"].startswith("not reported, but the second request was faster")
 
 
 async def test_no_cache(able: Able, run: Run) -> None:
@@ -174,4 +174,4 @@ async def test_nothing_to_compare_the_estimate_with(able: Able, run: Run) -> Non
 
     row = (await run(able.url)).row("counting")
 
-    assert (row["mark"], row["said"]) == ("unknown", "the backend counts no prompt")
+    assert (row["mark"], row["said"]) == ("unknown", "the backend does not count prompt tokens")

@@ -8,7 +8,7 @@ THOUGHT = {"reasoning_content": "Nine are left.", "content": "Nine."}
 
 
 def switched_by(name: str, on: Any, field: str = "reasoning_content") -> Any:
-    """A brain that thinks only if this field of the request says so."""
+    """A brain that thinks only if this field of the request turns it on."""
 
     def think(body: dict[str, Any]) -> dict[str, Any]:
         if "sheep" not in str(body["messages"]):
@@ -64,7 +64,7 @@ async def test_a_model_that_does_not_think(able: Able, run: Run) -> None:
 
     row = checked.row("thinking")
     assert (checked.code, row["mark"]) == (0, "unknown")
-    assert row["said"] == "none was seen: this model does not think, or its switch is not known"
+    assert row["said"] == "none seen: this model does not think, or nothing known turns it on"
     assert "BACKEND_PROFILE" in row["remedy"]
     assert checked.document["client"]["alwaysThinkingEnabled"] is False
 
@@ -76,7 +76,7 @@ async def test_a_model_that_always_thinks(able: Able, run: Run) -> None:
 
     row = checked.row("thinking")
     assert (checked.code, row["mark"]) == (0, "partly")
-    assert row["said"] == "comes as `reasoning_content`, and cannot be turned off: side tasks take longer, too"
+    assert row["said"] == "comes as `reasoning_content`, and cannot be turned off: side tasks take longer as well"
     assert "MODEL_MAP=haiku=NAME" in row["remedy"]
 
 
@@ -120,4 +120,4 @@ async def test_a_backend_that_fails_while_thinking(able: Able, run: Run) -> None
 
     row = checked.row("thinking")
     assert (checked.code, row["mark"], row["said"]) == (0, "bad", "backend: no thoughts")
-    assert row["remedy"] == "see what the backend says"
+    assert row["remedy"] == "see the backend's message"

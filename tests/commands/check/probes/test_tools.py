@@ -11,7 +11,7 @@ OLLAMA = "registry.ollama.ai/library/gemma:2b does not support tools"
 
 
 def first(answer: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A brain that answers so where a tool should be called without being demanded."""
+    """A brain that gives this answer where it should call a tool that the request does not force."""
 
     def think(body: dict[str, Any]) -> dict[str, Any]:
         wants = body.get("tools") and "tool_choice" not in body and body["messages"][-1]["role"] == "user"
@@ -25,26 +25,26 @@ def first(answer: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
     [
         pytest.param(
             words('<tool_call> {"name": "Read", "arguments": {}} </tool_call>'),
-            "the model's call comes as text, not as a call",
+            "the model's call arrives as text, not as a tool call",
             "vLLM: --enable-auto-tool-choice --tool-call-parser NAME",
             id="markup",
         ),
         pytest.param(
             words("Of course, I shall read it."),
             "the model answered in words instead of calling the tool",
-            "take a model that can call tools: --model NAME",
+            "use a model that can call tools: --model NAME",
             id="words",
         ),
         pytest.param(
             {"tool_calls": [call("Bash", command="cat")]},
-            "the call does not fit the tool: {'command': 'cat'}",
+            "the call does not match the tool's schema: {'command': 'cat'}",
             "check the server's tool parser",
             id="another tool",
         ),
         pytest.param(
             {"tool_calls": [call("Read", path="/home")]},
-            "the call does not fit the tool: {'path': '/home'}",
-            "take a stronger model (--model NAME)",
+            "the call does not match the tool's schema: {'path': '/home'}",
+            "use a more capable model (--model NAME)",
             id="another argument",
         ),
     ],
@@ -67,7 +67,7 @@ async def test_tools_that_never_reach_the_model(able: Able, run: Run) -> None:
 
     row = (await run(able.url)).row("tools")
 
-    assert row["said"] == "the tools do not reach the model: the prompt is no longer with them than without"
+    assert row["said"] == "the tools do not reach the model: they do not make the prompt longer"
     assert "llama.cpp: --jinja" in row["remedy"]
 
 
@@ -76,8 +76,8 @@ async def test_tools_that_never_reach_the_model(able: Able, run: Run) -> None:
     [
         (VLLM, "vLLM: --enable-auto-tool-choice --tool-call-parser NAME"),
         ("tools param requires --jinja flag", "llama.cpp: --jinja"),
-        (OLLAMA, "take a model that can call tools: --model NAME"),
-        ("something is wrong", "see what the backend says, and its log"),
+        (OLLAMA, "use a model that can call tools: --model NAME"),
+        ("something is wrong", "see the backend's message and its log"),
     ],
 )
 async def test_a_backend_that_refuses_tools(words_of: str, remedy: str, able: Able, run: Run) -> None:
@@ -91,7 +91,7 @@ async def test_a_backend_that_refuses_tools(words_of: str, remedy: str, able: Ab
         assert (row["mark"], row["said"]) == ("bad", f"backend: {words_of}")
         assert remedy in row["remedy"]
     assert checked.row("forced")["mark"] == "bad"
-    assert "SDK programs may" in checked.row("forced")["remedy"]
+    assert "programs that use an SDK may" in checked.row("forced")["remedy"]
 
 
 async def test_calls_without_ids_are_helped(able: Able, run: Run) -> None:
@@ -103,7 +103,7 @@ async def test_calls_without_ids_are_helped(able: Able, run: Run) -> None:
 
     assert (row["mark"], row["said"]) == (
         "good",
-        "called as a call; arguments in one piece; without ids: the gateway makes them",
+        "arrives as a tool call; arguments in one piece; no ids: the gateway generates them",
     )
 
 
@@ -114,7 +114,7 @@ async def test_a_result_that_the_model_does_not_use(able: Able, run: Run) -> Non
 
     row = checked.row("results")
     assert (checked.code, row["mark"]) == (0, "unknown")
-    assert row["remedy"] == "take a stronger model: --model NAME"
+    assert row["remedy"] == "use a more capable model: --model NAME"
 
 
 async def test_a_demand_that_is_not_obeyed(able: Able, run: Run) -> None:
@@ -124,7 +124,7 @@ async def test_a_demand_that_is_not_obeyed(able: Able, run: Run) -> None:
 
     row = checked.row("forced")
     assert (checked.code, row["mark"]) == (0, "partly")
-    assert row["said"] == "tool_choice is not obeyed: the model chose on its own"
+    assert row["said"] == "tool_choice is ignored: the model did not call the named tool"
     assert "Claude Code does not need it" in row["remedy"]
 
 
