@@ -8,9 +8,9 @@
       └─ odd ────► call.read ──► stream_answer loop ─┴► StreamTranslator ─► StreamWriter ─► event_stream ─► client's
                                                                                             event_response  socket
 
-- **Alone**: a read gives one chunk with one event of the kind that `delta_copier` has learnt. `FastPath` copies its text
-  between the bytes around it. It may assume that the response is open, that the client keeps up, that the writer holds
-  nothing, and that the copier is in a run of such events; whatever does not look so it passes on.
+- **Alone**: a read gives one chunk with one event of the kind that `delta_copier` has learnt. `FastPath` copies its
+  text between the bytes around it. It may assume that the response is open, that the client keeps up, that the writer
+  holds nothing, and that the copier is in a run of such events. It passes everything else on.
 - **A run**: a read gives several events, or pieces of them. `take` is called from the protocol, without a task switch.
   `StreamTranslator` lets `DeltaCopier` copy whole runs of known events and decodes what lies between them.
 - **Odd**: the first content, a slow client, the end, any answer in another framing. The task that reads is woken;
@@ -20,6 +20,6 @@ The third case defines what is right; the other two must give the same bytes. `t
 first to it, `tests/translate/from_backend/test_delta_copier.py` the second, both with cuts at any byte and with damaged
 events. `tests/backend/connection/` holds the connection to aiohttp's own parser.
 
-`StreamProtocol`, `ChunkedBody`, `Post`, `EventResponse` and `FastPath` stand where aiohttp's own classes would. The first
-lines of each say which public interface it rests on, and what would have to be true to delete it.
+`StreamProtocol`, `ChunkedBody`, `Post`, `EventResponse` and `FastPath` stand where aiohttp's own classes would. The
+first lines of each say which public interface it rests on, and what would have to be true to delete it.
 """

@@ -6,8 +6,8 @@ the number of functions that it passes. The fast path checks whether a read is e
 as one chunk; it passes everything else on to `ChunkedBody.receive`. Its test holds it to the full path: the same bytes
 go out, whatever comes in.
 
-It rests on asyncio's transports (`write`, `get_write_buffer_size`) and on a response in HTTP/1.1's chunks. Delete it once
-the full path costs no more for a single event than twice what copying its bytes does (`crowd` in the bench).
+It rests on asyncio's transports (`write`, `get_write_buffer_size`) and on a response in HTTP/1.1's chunks. Delete it
+once the full path costs no more for a single event than twice what copying its bytes does (`crowd` in the bench).
 """
 
 import asyncio
