@@ -15,6 +15,7 @@ import pytest
 from gateway.commands.setup.dialogue import Flags, setup
 from tests.conftest import ScriptedBackend, StartGateway
 from tests.deploy.conftest import CLIENT, SCRIPT, TOKEN, Machine
+from tests.terminal import dialogue
 
 FAILED = "install_claude_code: "
 
@@ -474,14 +475,7 @@ def talk(machine: Machine, *answers: tuple[str, str], flags: tuple[str, ...] = (
         str(shutil.which("bash")), [str(SCRIPT), *flags], env=machine.environment, cwd=str(machine.folder),
         timeout=30, encoding="utf-8", dimensions=(60, 160),
     )  # fmt: skip
-    screen = ""
-    with child:
-        for question, answer in answers:
-            child.expect_exact(question)
-            screen += child.before + question
-            child.send(answer)
-        child.expect(pexpect.EOF)
-        screen += child.before
+    screen = dialogue(child, answers)
     assert TOKEN not in screen + machine.group
     return child.exitstatus, screen
 
@@ -491,7 +485,7 @@ async def test_everything_is_asked_for_on_a_terminal(machine: Machine) -> None:
     code, screen = await asyncio.to_thread(
         talk, machine,
         ("Gateway [http://127.0.0.1:8080]:", f"{machine.url}\n"),
-        ("just Enter where it needs none):", f"{TOKEN}\n"),
+        ("just Enter if it needs none):", f"{TOKEN}\n"),
         ("to search:", "nono\n"),
         ('No model has "nono" in its name.', ""),
         ("to search:", "o\n"),

@@ -8,9 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import TOKEN, ask
+from tests.gateway_process import GATEWAY, Process, inherited, log_line, python, running
 from tests.observability.metrics.scrape import scrape
 
 pytestmark = [
@@ -44,7 +44,7 @@ scrape_configs:
 
 @dataclass
 class Gateway:
-    process: asyncio.subprocess.Process
+    process: Process
     url: str
     metrics: str
     workers: list[int]
@@ -53,33 +53,10 @@ class Gateway:
         return await log_line(self.process, event)
 
 
-async def log_line(process: asyncio.subprocess.Process, event: str) -> dict[str, Any]:
-    assert process.stderr is not None
-    while raw := await asyncio.wait_for(process.stderr.readline(), 20):
-        line: dict[str, Any] = json.loads(raw)
-        if line["event"] == event:
-            return line
-    raise AssertionError(f"the log has no {event!r}")
-
-
-@asynccontextmanager
-async def running(*command: str, cwd: Path, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, env={"PATH": os.environ["PATH"]} | environment, start_new_session=True,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=1 << 20,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()
-
-
 @pytest.fixture
 async def gateway(embedded: str, tmp_path: Path) -> AsyncIterator[Gateway]:
     settings = {"WORKERS": "2", "HOST_PORT": "0", "METRICS_PORT": "0", "BACKEND_URL": embedded}
-    async with running(sys.executable, "-m", "gateway", cwd=tmp_path, **settings) as process:
+    async with python(*GATEWAY, folder=tmp_path, environment=settings, stdout=DEVNULL) as process:
         line = await log_line(process, "listening")
         yield Gateway(process, line["url"], line["metrics"], line["workers"])
 
@@ -118,7 +95,10 @@ async def prometheus(gateway: Gateway, tmp_path: Path) -> AsyncIterator[Promethe
         "prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={tmp_path}/data",
         f"--web.listen-address={address}", "--log.level=error",
     )  # fmt: skip
-    async with running(*command, cwd=tmp_path), aiohttp.ClientSession() as session:
+    async with (
+        running(*command, folder=tmp_path, environment=inherited(), stdout=DEVNULL),
+        aiohttp.ClientSession() as session,
+    ):
         server = Prometheus(session, f"http://{address}")
         async with asyncio.timeout(30):
             while not await _is_ready(server):  # noqa: ASYNC110  # another process tells nobody

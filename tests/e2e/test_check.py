@@ -57,7 +57,7 @@ async def test_llama(locked_llama: str) -> None:
 @pytest.mark.llama
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("token", "said"), [("", "one is wanted"), ("wrong-key-9876543210", "the key is refused (401")]
+    ("token", "said"), [("", "one is required"), ("wrong-key-9876543210", "the key is refused (401")]
 )
 async def test_llama_with_a_wrong_key(token: str, said: str, locked_llama: str) -> None:
     # its list of models is public: the key shows with the first answer

@@ -151,6 +151,18 @@ def error(status: int, message: str) -> web.Response:
     return web.json_response({"error": {"message": message, "type": "error", "code": status}}, status=status)
 
 
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A service that sends back what it gets."""
+    writer.write(await reader.read(4096))
+    writer.close()
+
+
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A service that closes each connection once something has come."""
+    await reader.read(4096)
+    writer.close()
+
+
 @pytest.fixture
 async def able(no_leaks: None, aiohttp_server: Any) -> Able:
     """A listening backend that can do everything."""

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.commands.setup.client_settings import Choice, edit
-from tests.commands.check.conftest import MODEL, Able, Run, error
+from tests.commands.check.conftest import MODEL, Able, Run, echo, error, hang_up
 from tests.conftest import END, HELLO, USAGE, ScriptedBackend, respond, stream
 
 ROWS = [
@@ -94,16 +94,6 @@ async def test_a_server_of_web_pages_is_told_from_an_api(able: Able, run: Run) -
     row = checked.row("reachable")
     assert (row["mark"], row["said"]) == ("bad", "a web page answers, not an API: “Welcome to nginx!”")
     assert "BACKEND_URL must lead to an API" in row["remedy"]
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(await reader.read(4096))
-    writer.close()
-
-
-async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read(4096)
-    writer.close()
 
 
 @pytest.mark.parametrize("service", [echo, hang_up])

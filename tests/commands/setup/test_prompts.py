@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import StartGateway
 from tests.gateway_process import inherited
+from tests.terminal import dialogue
 
 TOKEN = "cpk_secret_4711"
 CLEAR_LINE = "\x15"
@@ -36,14 +37,7 @@ def talk(tmp_path: Path) -> Talk:
             env=inherited() | {"HOME": str(tmp_path), "TERM": "xterm", "LANG": "C.UTF-8"},
             timeout=30, encoding="utf-8", dimensions=(40, 160),
         )  # fmt: skip
-        screen = ""
-        with child:
-            for question, answer in answers:
-                child.expect_exact(question)
-                screen += child.before + question
-                child.send(answer)
-            child.expect(pexpect.EOF)
-            screen += child.before
+        screen = dialogue(child, answers)
         assert TOKEN not in screen
         return child.exitstatus if child.signalstatus is None else -child.signalstatus, screen
 

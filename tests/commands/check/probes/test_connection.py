@@ -15,7 +15,7 @@ import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.commands.check.conftest import MODEL, Able, Run, error
+from tests.commands.check.conftest import MODEL, Able, Run, echo, error, hang_up
 
 LISTED = {"object": "list", "data": [{"id": MODEL}]}
 NOTHING = {"/v1/models": 404, "/v1/chat/completions": 404}
@@ -171,14 +171,6 @@ async def test_a_server_of_plain_http_asked_for_tls(able: Able, run: Run) -> Non
 
 
 async def test_a_service_that_is_no_tls_server(run: Run) -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await reader.read(4096))
-        writer.close()
-
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.close()
-
     async with (
         await asyncio.start_server(echo, "127.0.0.1", 0) as repeats,
         await asyncio.start_server(hang_up, "127.0.0.1", 0) as leaves,
