@@ -1,7 +1,5 @@
 """What a client is told when its request fails, and what the record keeps of the error."""
 
-import asyncio
-
 import structlog
 
 from gateway.anthropic.errors import ApiError
@@ -11,15 +9,18 @@ from gateway.translate.refusals.faults import BackendFault
 log = structlog.get_logger(__name__)
 
 
-def as_api_error(record: RequestRecord, error: BaseException) -> ApiError:
+def cut_off() -> ApiError:
+    """What the client of an answer is told that the gateway itself ends because it shuts down."""
+    return ApiError(529, "this gateway is being shut down, and another will take over; try again", retry_after=1)
+
+
+def as_api_error(record: RequestRecord, error: Exception) -> ApiError:
     """The error that the client sees. Logs errors that are the gateway's own fault.
 
-    Raises a cancellation again, unless the gateway itself ends the answer: only then is the client still connected.
+    Whoever calls this must not keep `error` in a variable, nor raise it: through its traceback, an error refers to the
+    frames that it has passed. One of them with a variable for the error closes a circle, and the request's body stays
+    in memory until the next garbage collection.
     """
-    if isinstance(error, asyncio.CancelledError):
-        if not record.cut:
-            raise error
-        return ApiError(529, "this gateway is being shut down, and another will take over; try again", retry_after=1)
     if isinstance(error, ApiError):
         return error
     log.error("internal error", request_id=record.request_id, exc_info=error)

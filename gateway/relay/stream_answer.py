@@ -7,11 +7,12 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from gateway.anthropic.errors import ApiError
 from gateway.anthropic.ids import new_message_id
 from gateway.anthropic.stream import StreamWriter
 from gateway.backend.connection.call import Call
 from gateway.backend.trace_context import Trace
-from gateway.record.failure import as_api_error, note_failure
+from gateway.record.failure import as_api_error, cut_off, note_failure
 from gateway.record.request_record import RECORD, RequestRecord
 from gateway.relay.event_stream import EventStream
 from gateway.relay.keep_alive import KeepAlive
@@ -60,19 +61,20 @@ async def stream_answer(
     except ConnectionError:
         # the client has left
         raise
-    except (Exception, asyncio.CancelledError) as error:
+    except asyncio.CancelledError:
+        if not (record.cut and stream.opened):
+            raise
+        return await _fail(record, stream, cut_off())
+    except Exception as error:
         if not stream.opened:
             raise
-        return await _fail(record, stream, error)
+        return await _fail(record, stream, as_api_error(record, error))
     finally:
         forget()
 
 
-async def _fail(record: RequestRecord, stream: EventStream, error: BaseException) -> web.StreamResponse:
-    """End a stream with an error. A function of its own: with a variable for what the client gets to know, the handler
-    above would hold the error, and that the handler's frame, until the next garbage collection.
-    """
-    answer = as_api_error(record, error)
+async def _fail(record: RequestRecord, stream: EventStream, answer: ApiError) -> web.StreamResponse:
+    """End a stream with an error."""
     note_failure(record, answer)
     return await stream.fail(answer)
 

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.anthropic.errors import ApiError
-from gateway.record.failure import as_api_error, note_failure
+from gateway.record.failure import as_api_error, cut_off, note_failure
 from gateway.record.request_record import RECORD
 
 
@@ -20,8 +20,12 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except web.HTTPException as error:
         return _respond(request, _from_http(request, error))
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last resort; logs unknown errors
-        # in a variable here, the error would refer to itself through its traceback and keep the request's body alive
+    except asyncio.CancelledError:
+        if not request[RECORD].cut:
+            # the client has left
+            raise
+        return _respond(request, cut_off())
+    except Exception as error:  # noqa: BLE001  # the last resort; logs unknown errors
         return _respond(request, as_api_error(request[RECORD], error))
 
 
