@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from gateway.settings import Settings
-from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until, read_until_cut, silence, stream
+from tests.conftest import END, HELLO, TOKEN, ScriptedBackend, ask, events, read_until, silence, stream
 from tests.gateway_process import GATEWAY, Process, outcome, python
 
 # a command line can be read by others: secrets have no flag
@@ -165,7 +165,7 @@ async def test_answers_that_outlive_the_grace_end_with_an_error_that_asks_to_com
             asking = asyncio.create_task(session.post(f"{url}/v1/messages", json=ask(), headers=TOKEN))
             await scripted.asked.wait()
             process.terminate()
-            received += await read_until_cut(response)
+            received += await response.read()
         waiting = await asking
         error = (await waiting.json())["error"]
         code, _, log = await outcome(process)

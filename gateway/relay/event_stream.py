@@ -10,6 +10,7 @@ from gateway.anthropic.errors import ApiError
 from gateway.anthropic.stream import StreamWriter
 from gateway.backend.connection.chunked_body import MakeReceiver
 from gateway.record.request_record import RequestRecord
+from gateway.relay.client_needs import needs_of
 from gateway.relay.event_response import MOST_UNSENT, EventResponse, as_chunk
 from gateway.relay.fast_path import FastPath
 from gateway.relay.keep_alive import KeepAlive
@@ -36,6 +37,7 @@ class EventStream:
         self._keep_alive = keep_alive
         self.writer = writer
         self._start = start
+        self._needs = needs_of(request.headers.get("User-Agent", ""))
         self._response: EventResponse | None = None
         # of the last write, and of the last event that every client counts
         self._wrote = self._counted = time.monotonic()
@@ -96,10 +98,12 @@ class EventStream:
         return response
 
     async def fail(self, error: ApiError) -> web.StreamResponse:
-        """Write an `error` event and drop the connection: an open block stays open, so that no client takes the answer
-        for a whole one. Claude Code before 2.1 ignores the event, and learns of the failure from the missing end only.
+        """Write an `error` event, and end the response there: an open block stays open, so that no client takes the
+        answer for a whole one. Claude Code tries again only where the connection breaks.
         """
         self.writer.error(error.body(self._record.request_id))
+        if not self._needs.drop:
+            return await self.end()
         await self.flush()
         response = self._open()
         if self._request.transport is not None:
@@ -121,7 +125,7 @@ class EventStream:
             if silence < self._keep_alive.open_after:
                 return
             self.start()
-        elif now - self._counted >= self._keep_alive.heartbeat_after:
+        elif self._needs.heartbeat and now - self._counted >= self._keep_alive.heartbeat_after:
             self.writer.heartbeat()
             self._counted = now
         elif silence >= self._keep_alive.ping_after:

@@ -157,7 +157,7 @@ async def test_a_backend_that_stops_for_breath_within_a_block_is_covered_by_sign
     gateway = await start_gateway(scripted.url, keep_alive=alive)
 
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
-    received = await read_until(response, b"event: message_delta")
+    received = await read_until(response, b"event: ping")
     rest.set()
     received += await response.read()
 

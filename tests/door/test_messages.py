@@ -271,7 +271,7 @@ async def test_a_fault_in_mid_text_is_never_a_clean_end(
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
     received = await read_until(response, b'"lo"')
     opened.set()
-    received += await read_until_cut(response)
+    received += await response.read()
 
     seen = events(received)
     assert [name for name, _ in seen] == [
@@ -393,7 +393,7 @@ async def test_a_backend_that_falls_silent_in_the_answer_times_out(
 
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
 
-    received = await read_until_cut(response)
+    received = await response.read()
     name, data = events(received)[-1]
     assert (name, data["error"]["type"]) == ("error", "timeout_error")
 
@@ -440,24 +440,47 @@ async def test_the_first_text_arrives_while_the_backend_holds_the_rest(
     assert events(received)[-1][0] == "message_stop"
 
 
-async def test_a_silent_stream_is_opened_and_kept_alive(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:
+DEAF = {"User-Agent": "claude-cli/2.1.197 (external, cli)"}
+
+
+@pytest.mark.parametrize(
+    ("client", "signs"), [({}, {"ping"}), (DEAF, {"ping", "message_delta"})], ids=["any", "2.1.197"]
+)
+async def test_a_silent_stream_is_opened_and_kept_alive(
+    client: dict[str, str], signs: set[str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
     rest = asyncio.Event()
     scripted.answers = [stream(rest, *HELLO, *END)]
     alive = KeepAlive(open_after=0.02, ping_after=0.02, heartbeat_after=0.1, tick=0.01)
     gateway = await start_gateway(scripted.url, keep_alive=alive)
 
-    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
-    received = await read_until(response, b"event: message_delta")
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN | client)
+    received = b""
+    while not all(b"event: " + sign.encode() in received for sign in signs) or received.count(b"event: ping") < 8:
+        received += await response.content.readany()
     rest.set()
-    received += await response.read()
+    before, received = received, received + await response.read()
 
     seen = events(received)
     assert seen[0][0] == "message_start"
     assert [name for name, _ in seen].count("message_start") == 1
-    assert "ping" in [name for name, _ in seen]
-    heartbeat = next(data for name, data in seen if name == "message_delta")
-    assert heartbeat["delta"] == {"stop_reason": None, "stop_sequence": None}
+    assert {name for name, _ in events(before)} == {"message_start"} | signs
+    beats = [data for name, data in events(before) if name == "message_delta"]
+    assert all(data["delta"] == {"stop_reason": None, "stop_sequence": None} for data in beats)
     assert seen[-1][0] == "message_stop"
+
+
+@pytest.mark.parametrize(("agent", "cut"), [("claude-cli/2.1.330 (external, cli)", True), ("ai-sdk/6.0", False)])
+async def test_a_failed_stream_breaks_off_for_claude_code_and_ends_cleanly_for_others(
+    agent: str, cut: bool, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [stream(*HELLO, b'data: {"error":{"message":"out of memory"}}\n\n')]
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN | {"User-Agent": agent})
+    received = await (read_until_cut(response) if cut else response.read())
+
+    assert events(received)[-1][0] == "error"
 
 
 async def test_an_error_after_the_grace_comes_in_the_stream(
@@ -475,7 +498,7 @@ async def test_an_error_after_the_grace_comes_in_the_stream(
     response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
     opened.set()
 
-    received = await read_until_cut(response)
+    received = await response.read()
     assert [name for name, _ in events(received)] == ["message_start", "error"]
 
 

@@ -104,11 +104,11 @@ async def test_an_older_client_gets_it_to_the_connections_end(connect: Connect, 
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-async def test_one_that_breaks_off_is_not_ended(version: bytes, connect: Connect, scripted: ScriptedBackend) -> None:
+async def test_one_that_breaks_off_is_not_ended_for_claude_code(version: bytes, connect: Connect, scripted: ScriptedBackend) -> None:
     begun = asyncio.Event()
     scripted.answers = [stream(*EVENTS[:2], begun, cut=True)]
     connection = await connect()
-    connection.writer.write(asked(version=version))
+    connection.writer.write(asked(b"User-Agent: claude-cli/2.1.330 (external, cli)", version=version))
 
     await head_of(connection)
     # before that, the gateway would ask again
