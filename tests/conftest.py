@@ -45,6 +45,8 @@ class ScriptedBackend:
     answers: list[Answer] = field(default_factory=list)
     models: bytes = json.dumps(MODELS).encode()
     models_status: int = 200
+    # if set, each token has a list of its own, and others are refused
+    lists: dict[str, list[str]] = field(default_factory=dict)
     requests: list[Received] = field(default_factory=list)
     listed: list[Received] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,7 +60,7 @@ class ScriptedBackend:
                 if request.method == "GET":
                     self.listed.append(request)
                     self.was_listed.set()
-                    await respond(self.models, status=self.models_status)(writer)
+                    await self._list(request)(writer)
                     continue
                 self.requests.append(request)
                 self.asked.set()
@@ -73,6 +75,14 @@ class ScriptedBackend:
             self.client_left.set()
         finally:
             writer.close()
+
+    def _list(self, request: Received) -> Answer:
+        if not self.lists:
+            return respond(self.models, status=self.models_status)
+        ids = self.lists.get(request.headers.get("authorization", "").removeprefix("Bearer "))
+        if ids is None:
+            return respond(b'{"error": "Unauthorized"}', status=401)
+        return respond(json.dumps({"data": [{"id": name} for name in ids]}).encode())
 
     async def _watch(self, reader: asyncio.StreamReader) -> None:
         if not await reader.read(1):

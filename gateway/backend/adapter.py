@@ -185,6 +185,11 @@ class Backend:
         """What precedes a key in its header."""
         return "Bearer " if self._key_header == "Authorization" else ""
 
+    @property
+    def has_key(self) -> bool:
+        """Whether this gateway's key goes to the backend, whatever a client's token is."""
+        return bool(self._key)
+
     async def close(self) -> None:
         """Close all connections."""
         await self._watch.stop()

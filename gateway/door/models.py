@@ -5,7 +5,7 @@ from aiohttp import web
 
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.models import page
-from gateway.backend.models.catalogue import alias
+from gateway.backend.models.model_list import alias
 from gateway.door.context import GATEWAY
 from gateway.door.middleware.auth import TOKEN
 from gateway.translate.from_backend.model_info import model_info

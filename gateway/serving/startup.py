@@ -95,7 +95,7 @@ def _tell_found(catalogue: Catalogue) -> None:
 def _tell_fault(settings: Settings, fault: BackendFault) -> None:
     closer = f"claude-gateway check {settings.backend_url.shown} shows more"
     if fault.status in (401, 403) and not settings.backend_api_key:
-        log.info("models not known yet", reason="the list requires a key: the first client's token will be used")
+        log.info("models not known yet", reason="the list requires a key: each client's token will be used")
     elif fault.status in (401, 403):
         reason = f"the backend refuses BACKEND_API_KEY for its list of models ({fault.status})"
         log.warning("key refused", reason=reason, remedy=f"copy the whole key from the backend again; {closer}")

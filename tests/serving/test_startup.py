@@ -137,7 +137,7 @@ async def test_models_that_come_later_are_told_when_they_come(tmp_path: Path, sc
         (401, b'{"error": "bad cpk_secret"}', {"BACKEND_API_KEY": "cpk_secret"}, "key refused",
          "the backend refuses BACKEND_API_KEY for its list of models (401)"),
         (401, b'{"error": "no key"}', {}, "models not known yet",
-         "the list requires a key: the first client's token will be used"),
+         "the list requires a key: each client's token will be used"),
         (200, b'{"data": []}', {}, "no models", "the backend's list of models is empty"),
         (200, b"hello", {}, "backend not reached", r"the backend's model list at \S+/v1/models cannot be read .*"),
         (404, b"{}", {}, "no model list",

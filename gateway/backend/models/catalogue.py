@@ -1,23 +1,24 @@
-"""The backend's models: a list kept up to date, and the resolution of a client's model name to one of them.
+"""The backend's models: lists kept up to date, and the resolution of a client's model name to one of them.
 
-A name is looked up in the list: as it is, in any case, without `[1m]`, and without the `claude-` prefix that the list
-for clients adds; then in the user's map.
+A name is looked up in the list (`model_list`), then in the user's map.
 
-The list is fetched at start-up, every minute, and when a name is not in it. If a backend requires a key for its list,
-the token of a client whose request needs the list is used; tokens are not kept. Without a list, any name is accepted.
+The list that the backend gives without a token, or for BACKEND_API_KEY, is for everybody. It is fetched at start-up and
+every minute. If the backend requires a client's token for its list, each token has a list of its own, as has a token
+that asks for a model that is not in the list for everybody. Such a list is fetched by requests, and shown to nobody
+else (`listings`). Without a list, any name is accepted.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from difflib import get_close_matches
 from typing import Any, Final
 
 import structlog
 from msgspec import structs
 
-from gateway.anthropic.errors import ApiError
 from gateway.backend.adapter import Backend
+from gateway.backend.models.listings import Listing, PrivateListings
+from gateway.backend.models.model_list import without_suffix
 from gateway.backend.models.model_map import ModelMap
 from gateway.backend.profiles import profile_for_host, profile_for_owner
 from gateway.openai.models import Model
@@ -30,12 +31,8 @@ _MISS_SECONDS: Final = 5.0
 # a backend that has not answered yet may be starting; one that refuses its list may soon provide it
 _UNREACHED_SECONDS: Final = 2.0
 _UNLOADED_SECONDS: Final = 15.0
-_NAMES_SHOWN: Final = 20
-# Claude Code's suffix for a long context, which it removes itself; other clients may not
-_LONG_CONTEXT: Final = "[1m]"
-# Claude Code shows only models whose id contains "claude" or "anthropic"
-_ALIAS: Final = "claude-"
-_SHOWN: Final = ("claude", "anthropic")
+# owners and abilities whose profile is kept; a backend has a handful
+_MOST_PROFILES: Final = 256
 
 log = structlog.get_logger(__name__)
 
@@ -56,28 +53,25 @@ class Catalogue:
         self._map = model_map or ModelMap()
         self._profile = profile or profile_for_host(backend.endpoint.host)
         self._clock = clock
-        self._models: dict[str, Model] = {}
-        self._by_lower_case: dict[str, Model] = {}
+        self._shared = Listing(backend, clock)
+        self._private = PrivateListings(lambda: Listing(backend, clock))
         self._learnt: dict[str, Profile] = {}
-        self._profiles: dict[str, Profile] = {}
-        self._loaded = self._reached = False
-        self._asked_at = float("-inf")
-        self._lock = asyncio.Lock()
-        self._fetched_at = float("-inf")
+        self._profiles: dict[tuple[str | None, bool | None], Profile] = {}
+        self._reached = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._tell: Callable[[BackendFault | None], None] | None = None
-        # the outcome of the last fetch; empty before the first
+        # the outcome of the last fetch for everybody; empty before the first
         self._outcome: list[BackendFault | None] = []
 
     @property
     def models(self) -> list[Model]:
-        """The models, in the backend's order."""
-        return list(self._models.values())
+        """The models that the backend lists for everybody, in its order. What a client's token fetched is not here."""
+        return self._shared.list.models
 
     @property
     def loaded(self) -> bool:
-        """Whether the backend has provided its list at least once."""
-        return self._loaded
+        """Whether the backend has provided its list for everybody at least once."""
+        return self._shared.loaded
 
     @property
     def reached(self) -> bool:
@@ -85,15 +79,17 @@ class Catalogue:
         return self._reached
 
     def has(self, model_id: str) -> bool:
-        """Whether the list has a model with exactly this id."""
-        return model_id in self._models
+        """Whether the list for everybody has a model with exactly this id."""
+        return model_id in self._shared.list
 
     def start(self) -> None:
         """Fetch now and every minute, in the background."""
         self._run(self._keep_fresh())
 
     def watch(self, tell: Callable[[BackendFault | None], None]) -> None:
-        """Call `tell` with the outcome of the last fetch, if any, and of each further one: None, or why it failed."""
+        """Call `tell` with the outcome of the last fetch for everybody, if any, and of each further one: None, or why
+        it failed.
+        """
         self._tell = tell
         for outcome in self._outcome:
             tell(outcome)
@@ -106,57 +102,69 @@ class Catalogue:
             await asyncio.wait(self._tasks)
 
     async def resolve(self, name: str, token: str | None) -> Model:
-        """The backend's model for a client's name.
+        """The backend's model for a client's name, from the list that this token may see.
 
         Raises ApiError 404, its message naming the nearest and the available models.
         """
-        model = self._mapped(name)
-        if model is None and self._clock() - self._asked_at >= (_MISS_SECONDS if self._loaded else REFRESH_SECONDS):
-            await self._refresh(token)
-            model = self._mapped(name)
+        listing, model = self._look_up(name, token)
+        if model is None and await self._first_fetch():
+            listing, model = self._look_up(name, token)
+        if model is None:
+            own = self._own(token)
+            if self._clock() - own.asked_at >= (_MISS_SECONDS if own.loaded else REFRESH_SECONDS):
+                await self._refresh(own, token)
+            listing, model = self._look_up(name, token)
         if model is not None:
-            if self._clock() - self._fetched_at >= 2 * REFRESH_SECONDS and not self._lock.locked():
-                # the background fetches fail: the backend requires a token for its list
-                self._run(self._refresh(token))
+            if self._clock() - listing.fetched_at >= 2 * REFRESH_SECONDS:
+                self._refresh_soon(token)
             return model
         name = self._map.target(name) or name
-        if not self._models:
-            return Model(id=_bare(name))
-        raise self._unknown(name)
+        if not listing.list:
+            return Model(id=without_suffix(name))
+        raise listing.list.unknown(name)
 
     async def listed(self, token: str | None) -> list[Model]:
         """The models for a client that requests the list. Raises BackendFault if the backend provides none."""
-        if not self._loaded:
-            self._set(await self._backend.models(token))
-        return self.models
+        if not self._visible(token).loaded:
+            await self._first_fetch()
+        listing = self._visible(token)
+        if not listing.loaded:
+            await self._refresh(listing, token)
+            if listing.fault is not None:
+                raise listing.fault
+        elif self._clock() - listing.fetched_at >= 2 * REFRESH_SECONDS:
+            self._refresh_soon(token)
+        return listing.list.models
 
-    def find(self, name: str) -> Model | None:
-        """The model of this name in the current list; None if there is none."""
-        if model := self._models.get(name):
-            return model
-        bare = _bare(name)
-        for candidate in (name, bare, bare.lower().removeprefix(_ALIAS)):
-            if model := self._models.get(candidate) or self._by_lower_case.get(candidate.lower()):
-                return model
-        return None
+    def _visible(self, token: str | None) -> Listing:
+        """The listing that a token may see: its own if it has a list, otherwise the one for everybody."""
+        own = self._private.get(token) if token and not self._backend.has_key else None
+        if own is not None and own.loaded:
+            return own
+        return self._shared if self._shared.loaded else self._own(token)
 
-    def _mapped(self, name: str) -> Model | None:
-        """The model of this name, or the one that the user's map gives for it."""
-        model = self.find(name)
+    def _own(self, token: str | None) -> Listing:
+        """The listing that a fetch with this token fills."""
+        return self._private.of(token) if token and not self._backend.has_key else self._shared
+
+    def _look_up(self, name: str, token: str | None) -> tuple[Listing, Model | None]:
+        """The listing that a token may see, and its model of this name, or the one that the user's map gives for it."""
+        listing = self._visible(token)
+        model = listing.list.find(name)
         if model is None and (target := self._map.target(name)) is not None:
-            model = self.find(target)
-        return model
+            model = listing.list.find(target)
+        return listing, model
 
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model: the one learnt from its refusals, otherwise the one by host or list."""
-        if known := self._learnt.get(model.id) or self._profiles.get(model.id):
+        kind = model.owned_by, model.sees_images
+        if known := self._learnt.get(model.id) or self._profiles.get(kind):
             return known
         profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
         if model.sees_images is False:
             profile = structs.replace(profile, sees_images=False)
-        if model.id in self._models:
-            # not kept for unlisted models: clients may name any number of them
-            self._profiles[model.id] = profile
+        if len(self._profiles) < _MOST_PROFILES:
+            self._profiles[kind] = profile
         return profile
 
     def learn(self, model: Model, profile: Profile) -> None:
@@ -171,59 +179,36 @@ class Catalogue:
 
     async def _keep_fresh(self) -> None:
         while True:
-            await self._refresh(None)
-            if self._loaded:
+            await self._refresh(self._shared, None)
+            if self.loaded:
                 await asyncio.sleep(REFRESH_SECONDS)
             else:
                 await asyncio.sleep(_UNLOADED_SECONDS if self._reached else _UNREACHED_SECONDS)
 
-    async def _refresh(self, token: str | None) -> None:
-        """Fetch the list, one fetch at a time; a caller that waited for another's fetch does not fetch again."""
-        asked = self._asked_at
-        async with self._lock:
-            if self._asked_at != asked:
-                return
-            try:
-                self._set(await self._backend.models(token))
-            except BackendFault as fault:
-                self._reached = self._reached or fault.status < 500
-                self._note(fault)
-                log.debug("model list not fetched", status=fault.status, reason=fault.message)
-            finally:
-                # a refusal without a token says nothing about the next request, which has one
-                if token is not None or self._loaded:
-                    self._asked_at = self._clock()
+    async def _first_fetch(self) -> bool:
+        """Wait for the first list for everybody if it is being fetched. Returns whether it was."""
+        waits = not self.loaded and self._shared.busy
+        if waits:
+            await self._refresh(self._shared, None)
+        return waits
 
-    def _set(self, models: list[Model]) -> None:
-        self._models = {model.id: model for model in models}
-        self._profiles.clear()
-        self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
-        self._loaded = self._reached = True
-        self._fetched_at = self._clock()
-        self._note(None)
+    def _refresh_soon(self, token: str | None) -> None:
+        """Fetch in the background, but not more often than after misses: the fetches for everybody fail, or the list is
+        this token's own.
+        """
+        own = self._own(token)
+        if not own.busy and self._clock() - own.asked_at >= _MISS_SECONDS:
+            self._run(self._refresh(own, token))
 
-    def _note(self, outcome: BackendFault | None) -> None:
-        self._outcome = [outcome]
+    async def _refresh(self, listing: Listing, token: str | None) -> None:
+        if not await listing.refresh(token):
+            return
+        fault = listing.fault
+        self._reached = self._reached or fault is None or fault.status < 500
+        if listing is not self._shared:
+            if fault is None:
+                self._private.fetched(listing, self._shared.list)
+            return
+        self._outcome = [fault]
         if self._tell is not None:
-            self._tell(outcome)
-
-    def _unknown(self, name: str) -> ApiError:
-        by_lower_case = self._by_lower_case
-        near = [by_lower_case[match].id for match in get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)]
-        ids = list(self._models)
-        shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        return ApiError(
-            404,
-            f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}. Choose one, or "
-            "map the name with MODEL_MAP.",
-        )
-
-
-def alias(model_id: str) -> str | None:
-    """The id under which Claude Code's model picker shows a model; None if it shows the model's own id."""
-    return None if any(word in model_id.lower() for word in _SHOWN) else f"{_ALIAS}{model_id}"
-
-
-def _bare(name: str) -> str:
-    return name.removesuffix(_LONG_CONTEXT)
+            self._tell(fault)

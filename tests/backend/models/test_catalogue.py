@@ -155,15 +155,15 @@ async def test_a_list_behind_a_key_is_fetched_with_the_clients(scripted: Scripte
 async def test_a_list_behind_a_key_is_kept_fresh_by_requests(
     scripted: ScriptedBackend, catalogue: Catalogue, clock: Clock
 ) -> None:
-    serve(scripted, "model")
+    scripted.lists = {"first": ["model"]}
     await catalogue.resolve("model", "first")
     scripted.was_listed.clear()
     clock.now += 120
 
-    assert (await catalogue.resolve("model", "second")).id == "model"
+    assert (await catalogue.resolve("model", "first")).id == "model"
 
     await scripted.was_listed.wait()
-    assert scripted.listed[-1].headers["authorization"] == "Bearer second"
+    assert scripted.listed[-1].headers["authorization"] == "Bearer first"
 
 
 async def test_a_failed_refresh_keeps_the_old_list(
@@ -178,7 +178,7 @@ async def test_a_failed_refresh_keeps_the_old_list(
         await catalogue.resolve("other", "key")
 
     assert error.value.status == 404
-    assert catalogue.find("model") is not None
+    assert (await catalogue.resolve("model", "key")).id == "model"
 
 
 async def test_the_list_for_a_client_raises_what_the_backend_says(
@@ -243,3 +243,97 @@ async def test_a_map_to_a_model_that_is_not_there_is_a_404_that_names_it(
 
     with pytest.raises(ApiError, match="model: 'gone' is not served"):
         await catalogue.resolve("claude-opus-5-5", "key")
+
+
+# lists that depend on the token
+
+
+async def refusal(catalogue: Catalogue, name: str, token: str) -> str:
+    with pytest.raises(ApiError) as error:
+        await catalogue.resolve(name, token)
+    return error.value.message
+
+
+async def test_each_token_sees_its_own_list_only(scripted: ScriptedBackend, catalogue: Catalogue) -> None:
+    scripted.lists = {"a": ["common", "private-a"], "b": ["common", "private-b"]}
+
+    for _ in range(2):
+        for token, other in (("a", "b"), ("b", "a")):
+            assert [model.id for model in await catalogue.listed(token)] == ["common", f"private-{token}"]
+            assert (await catalogue.resolve(f"claude-private-{token}", token)).id == f"private-{token}"
+            message = await refusal(catalogue, f"private-{other}", token)
+            assert message.endswith(f"Available: common, private-{token}. Choose one, or map the name with MODEL_MAP.")
+            assert f"Did you mean private-{other}" not in message
+
+    assert len(scripted.listed) == 2
+    assert catalogue.models == []
+    assert not catalogue.loaded
+
+
+async def test_what_a_token_misses_is_unknown_for_it_alone(
+    scripted: ScriptedBackend, catalogue: Catalogue, clock: Clock
+) -> None:
+    scripted.lists = {"a": ["old"], "b": ["old", "new"]}
+    await catalogue.resolve("old", "a")
+    clock.now += 10
+
+    await refusal(catalogue, "new", "a")
+    assert (await catalogue.resolve("new", "b")).id == "new"
+    await refusal(catalogue, "new", "a")
+
+
+async def test_a_refused_token_gets_no_list_and_any_name(scripted: ScriptedBackend, catalogue: Catalogue) -> None:
+    scripted.lists = {"a": ["private-a"]}
+    await catalogue.resolve("private-a", "a")
+
+    with pytest.raises(BackendFault, match="Unauthorized"):
+        await catalogue.listed("wrong")
+
+    # the backend says what it thinks of the token
+    assert (await catalogue.resolve("anything", "wrong")).id == "anything"
+    assert len(scripted.listed) == 2
+
+
+async def test_a_token_that_is_revoked_loses_its_list(
+    scripted: ScriptedBackend, catalogue: Catalogue, clock: Clock
+) -> None:
+    scripted.lists = {"a": ["private-a"], "b": []}
+    await catalogue.listed("a")
+    del scripted.lists["a"]
+    clock.now += 10
+
+    # a name that is not in the list has it fetched again
+    assert (await catalogue.resolve("other", "a")).id == "other"
+    with pytest.raises(BackendFault, match="Unauthorized"):
+        await catalogue.listed("a")
+
+
+async def test_a_list_for_everybody_is_shared_and_a_token_may_know_more(
+    scripted: ScriptedBackend, catalogue: Catalogue
+) -> None:
+    scripted.lists = {"": ["public"], "a": ["public", "private-a"], "b": ["public"]}
+    catalogue.start()
+    await scripted.was_listed.wait()
+
+    assert (await catalogue.resolve("public", "b")).id == "public"
+    assert len(scripted.listed) == 1
+    assert (await catalogue.resolve("private-a", "a")).id == "private-a"
+    assert "private-a" not in await refusal(catalogue, "private-x", "b")
+    assert [model.id for model in await catalogue.listed("b")] == ["public"]
+    assert [model.id for model in catalogue.models] == ["public"]
+    assert not catalogue.has("private-a")
+
+
+async def test_with_a_key_of_the_gateways_own_all_share_one_list(scripted: ScriptedBackend) -> None:
+    scripted.lists = {"operator": ["model"]}
+    breaker = Breaker(enabled=False, fail_max=1, reset_seconds=1)
+    backend = Backend(parse_endpoint(scripted.url), breaker, timeouts=Timeouts(), retry=RetryPolicy(0), key="operator")
+    catalogue = Catalogue(backend)
+
+    for token in ("a", "b", ""):
+        assert (await catalogue.resolve("model", token)).id == "model"
+
+    assert len(scripted.listed) == 1
+    assert catalogue.loaded
+    await catalogue.stop()
+    await backend.close()

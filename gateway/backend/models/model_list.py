@@ -1,0 +1,81 @@
+"""A list of models as a backend gave it, and the lookup of a client's names in it.
+
+A name is looked up as it is, in any case, without `[1m]`, and without the `claude-` that the list for clients adds.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Final
+
+from gateway.anthropic.errors import ApiError
+from gateway.openai.models import Model
+
+_NAMES_SHOWN: Final = 20
+# Claude Code's suffix for a long context, which it removes itself; other clients may not
+_LONG_CONTEXT: Final = "[1m]"
+# Claude Code shows only models whose id contains "claude" or "anthropic"
+_ALIAS: Final = "claude-"
+_SHOWN: Final = ("claude", "anthropic")
+
+
+class ModelList:
+    """Models in the backend's order. It does not change."""
+
+    __slots__ = ("_by_id", "_by_lower_case", "_hash")
+
+    def __init__(self, models: Sequence[Model] = ()) -> None:
+        self._by_id = {model.id: model for model in models}
+        self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
+        self._hash = hash(tuple(self._by_id))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, model_id: str) -> bool:
+        return model_id in self._by_id
+
+    @property
+    def models(self) -> list[Model]:
+        """All models."""
+        return list(self._by_id.values())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same models, with the same fields."""
+        # of lists that differ, nearly all have other ids
+        return isinstance(other, ModelList) and hash(self) == hash(other) and self.models == other.models
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def find(self, name: str) -> Model | None:
+        """The model of this name; None if there is none."""
+        if model := self._by_id.get(name):
+            return model
+        bare = without_suffix(name)
+        for candidate in (name, bare, bare.lower().removeprefix(_ALIAS)):
+            if model := self._by_id.get(candidate) or self._by_lower_case.get(candidate.lower()):
+                return model
+        return None
+
+    def unknown(self, name: str) -> ApiError:
+        """The error for a name that is not in the list: 404, with the nearest and the available names."""
+        by_lower_case = self._by_lower_case
+        near = [by_lower_case[match].id for match in get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)]
+        ids = list(self._by_id)
+        shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        return ApiError(
+            404,
+            f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}. Choose one, or "
+            "map the name with MODEL_MAP.",
+        )
+
+
+def alias(model_id: str) -> str | None:
+    """The id under which Claude Code's model picker shows a model; None if it shows the model's own id."""
+    return None if any(word in model_id.lower() for word in _SHOWN) else f"{_ALIAS}{model_id}"
+
+
+def without_suffix(name: str) -> str:
+    """A client's name for a model without `[1m]`."""
+    return name.removesuffix(_LONG_CONTEXT)
