@@ -263,5 +263,6 @@ def _make_breaker(settings: Settings) -> Breaker:
         enabled=settings.enable_circuit_breaker,
         fail_max=settings.circuit_breaker_fail_max,
         reset_seconds=settings.circuit_breaker_reset_secs,
+        trial_seconds=settings.circuit_breaker_trial_secs,
         on_change=lambda old, new: log.warning("circuit breaker changed", old=old, new=new),
     )

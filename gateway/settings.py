@@ -219,6 +219,9 @@ class Settings:
     circuit_breaker_reset_secs: float = _setting(
         "30", _seconds, "SECONDS", "how long the circuit breaker stays open before a trial request"
     )
+    circuit_breaker_trial_secs: float = _setting(
+        "30", _seconds, "SECONDS", "how long a trial request may bring no answer before another one is made"
+    )
     shutdown_delay_secs: float = _setting(
         "0", _grace, "SECONDS", "how long new requests are still accepted at shutdown, while /ready answers 503"
     )

@@ -93,9 +93,11 @@ class Backend:
             answer=timeouts.answer,
         )
 
-    async def chat(self, body: bytes | bytearray, *, token: str, stream: bool, trace: Trace = UNTRACED) -> Call:
+    async def chat(
+        self, body: bytes | bytearray, *, token: str, stream: bool, model: str = "", trace: Trace = UNTRACED
+    ) -> Call:
         """Send a request, with retries where they are safe, and return the answer, to be used with `async with`. Each
-        attempt is a call of `trace`.
+        attempt is a call of `trace`. `model`: the one that the request is for, as the breaker counts its failures.
 
         Raises BreakerOpen, or BackendFault for anything but a 200.
         """
@@ -104,7 +106,7 @@ class Backend:
             headers = b"%b%b\r\n%b" % (self._key_line, key.encode(), headers)
         started, tries = time.monotonic(), 0
         while True:
-            permit = self.breaker.admit()
+            permit = self.breaker.admit(model)
             tries += 1
             traced = trace.call()
             try:
@@ -112,7 +114,7 @@ class Backend:
                 return Call(response, permit, self._watch, traced, where=self.endpoint.shown, retries=tries - 1)
             except BackendFault as fault:
                 pause = self._retry.pause(fault, tries, time.monotonic() - started)
-                if pause is None or self.breaker.state == "open":
+                if pause is None or self.breaker.refuses(model):
                     raise
                 self.asks_again(fault)
                 log.info("trying again", status=fault.status, pause_secs=round(pause, 2), tries=tries)

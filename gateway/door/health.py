@@ -40,15 +40,17 @@ async def health(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """200 while requests can be answered; otherwise 503 with the reasons, so that load balancers use another gateway.
 
-    A breaker that waits for a trial counts as ready: load balancers would send no trial to a gateway that is not.
+    The breaker is a reason if it refuses every model. One that waits for a trial counts as ready: load balancers would
+    send no trial to a gateway that is not.
     """
     gateway = request.app[GATEWAY]
+    breaker, models = gateway.turns.backend.breaker, gateway.turns.catalogue.models
     reasons = [
         reason
         for holds, reason in (
             (gateway.stopping.is_set(), "the gateway is being shut down"),
             (not gateway.turns.catalogue.reached, "the backend has not been reached yet"),
-            (gateway.turns.backend.breaker.refuses, "the circuit breaker is open"),
+            (breaker.refuses_all(model.id for model in models), "the circuit breaker is open"),
         )
         if holds
     ]

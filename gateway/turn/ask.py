@@ -30,7 +30,11 @@ async def ask(
         source.trace.describe(source.request, model=source.model.id, profile=asked.profile.name)
         try:
             call = await context.backend.chat(
-                asked.body, token=source.token, stream=bool(source.request.stream), trace=source.trace
+                asked.body,
+                token=source.token,
+                stream=bool(source.request.stream),
+                model=source.model.id,
+                trace=source.trace,
             )
         except BackendFault as fault:
             tries += 1

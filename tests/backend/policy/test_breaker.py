@@ -1,8 +1,15 @@
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Self
+
+import pybreaker
 import pytest
 
+from gateway.backend.policy import breaker as module
 from gateway.backend.policy.breaker import Breaker, BreakerOpen, Permit
+from gateway.translate.refusals.faults import BackendFault
 
 FAULT = RuntimeError("the backend failed")
+UNREACHABLE = BackendFault(502, "no connection to the backend", taken=False)
 # far longer than a test; and none at all, for tests that look at the moment after it
 LONG, NONE = 60.0, 0.0
 
@@ -152,3 +159,153 @@ def test_disabled_it_never_refuses() -> None:
 
     assert (breaker.state, breaker.failures) == ("disabled", 0)
     breaker.admit().succeeded()
+
+
+# models
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(enabled=True, fail_max=2, reset_seconds=10, trial_seconds=5, clock=clock)
+
+
+def fail_as(breaker: Breaker, model: str, error: Exception = FAULT, times: int = 2) -> None:
+    for _ in range(times):
+        breaker.admit(model).failed(error)
+
+
+def test_a_model_that_fails_leaves_the_others_alone(breaker: Breaker) -> None:
+    breaker.admit("good").succeeded()
+    fail_as(breaker, "bad")
+
+    with pytest.raises(BreakerOpen):
+        breaker.admit("bad")
+    breaker.admit("good").succeeded()
+    breaker.admit("new").succeeded()
+
+    assert breaker.status == ("open", 2, 1)
+    assert (breaker.refuses("bad"), breaker.refuses("good"), breaker.refuses("new")) == (True, False, False)
+    assert (breaker.refuses_all(["bad"]), breaker.refuses_all(["bad", "good"])) == (True, False)
+    assert not breaker.refuses_all([])
+
+
+def test_success_of_one_model_does_not_hide_the_failures_of_another(breaker: Breaker) -> None:
+    fail_as(breaker, "bad", times=1)
+    breaker.admit("good").succeeded()
+    fail_as(breaker, "bad", times=1)
+
+    assert breaker.refuses("bad")
+
+
+def test_a_backend_that_cannot_be_reached_can_be_reached_for_no_model(breaker: Breaker, clock: Clock) -> None:
+    fail_as(breaker, "one", UNREACHABLE, times=1)
+    fail_as(breaker, "two", UNREACHABLE, times=1)
+
+    with pytest.raises(BreakerOpen):
+        breaker.admit("three")
+    assert breaker.refuses_all(["one", "two", "three"])
+    assert breaker.status == ("open", 2, 1)
+    clock.now += 10
+
+    breaker.admit("three").progressed()
+
+    for model in ("one", "two", "three"):
+        breaker.admit(model).succeeded()
+    assert breaker.status == ("closed", 0, 1)
+
+
+def test_any_answer_shows_that_the_backend_can_be_reached(breaker: Breaker) -> None:
+    fail_as(breaker, "one", UNREACHABLE, times=1)
+    fail_as(breaker, "two", FAULT, times=1)
+    fail_as(breaker, "three", UNREACHABLE, times=1)
+
+    assert breaker.state == "closed"
+
+
+def test_a_trial_that_does_not_reach_the_backend_says_nothing_about_its_model(breaker: Breaker, clock: Clock) -> None:
+    fail_as(breaker, "bad")
+    clock.now += 10
+
+    breaker.admit("bad").failed(UNREACHABLE)
+
+    breaker.admit("bad").succeeded()
+    assert breaker.status == ("closed", 0, 1)
+
+
+def test_a_trial_that_hangs_makes_way_for_another(breaker: Breaker, clock: Clock) -> None:
+    fail_as(breaker, "bad")
+    clock.now += 10
+    hanging = breaker.admit("bad")
+    clock.now += 4.9
+    with pytest.raises(BreakerOpen) as refusal:
+        breaker.admit("bad")
+    assert refusal.value.retry_after == 1
+    clock.now += 0.1
+
+    second = breaker.admit("bad")
+    with pytest.raises(BreakerOpen):
+        breaker.admit("bad")
+    # the first one is given up; the place is the second one's
+    hanging.abandoned()
+    with pytest.raises(BreakerOpen):
+        breaker.admit("bad")
+    second.progressed()
+
+    assert breaker.status == ("closed", 0, 1)
+
+
+@pytest.mark.parametrize("ends", [Permit.succeeded, lambda permit: permit.failed(FAULT)], ids=["well", "badly"])
+def test_a_trial_that_ends_after_another_one_changes_nothing(ends: Any, breaker: Breaker, clock: Clock) -> None:
+    fail_as(breaker, "bad")
+    clock.now += 10
+    hanging = breaker.admit("bad")
+    clock.now += 5
+    breaker.admit("bad").failed(FAULT)
+
+    ends(hanging)
+
+    assert breaker.status == ("open", 3, 2)
+
+
+def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch, breaker: Breaker, clock: Clock) -> None:
+    fail_as(breaker, "bad")
+    clock.now += 10
+
+    class Past(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) - timedelta(hours=1)
+
+    monkeypatch.setattr(pybreaker, "datetime", Past)
+    monkeypatch.setattr(module.time, "time", lambda: 0.0)
+
+    breaker.admit("bad").succeeded()
+    assert breaker.state == "closed"
+    fail_as(breaker, "bad")
+    clock.now += 10
+    breaker.admit("bad").succeeded()
+    assert breaker.state == "closed"
+
+
+def test_clients_that_invent_models_do_not_fill_the_memory(breaker: Breaker) -> None:
+    for number in range(5000):
+        breaker.admit(f"model-{number}").failed(FAULT)
+        breaker.admit("used").succeeded()
+
+    assert len(breaker._models) <= 256
+    assert "used" in breaker._models
