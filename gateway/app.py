@@ -21,10 +21,12 @@ from gateway.door.body import BodyLimits, close_unread
 from gateway.door.context import GATEWAY, Gateway
 from gateway.door.health import hello
 from gateway.door.keys import KeyRing
+from gateway.door.memory import memory_mib
 from gateway.door.middleware.auth import auth
 from gateway.door.middleware.errors import errors
 from gateway.door.middleware.recording import recording, set_request_id
 from gateway.door.routes import add_routes
+from gateway.door.uploads import Uploads
 from gateway.interprocess.across_workers import AcrossWorkers
 from gateway.interprocess.addresses import Address
 from gateway.interprocess.counters import Counters, CounterTable
@@ -57,6 +59,9 @@ class MetricsPlace(NamedTuple):
 
 
 METRICS_URL: Final = web.AppKey("metrics_url", str)
+# what is made of a body takes up to three times its memory
+_PART_FOR_BODIES: Final = 4
+
 
 
 def make_app(
@@ -142,7 +147,8 @@ def _make_gateway(settings: Settings, keep_alive: KeepAlive | None, row: Row | N
         version=__version__,
         started=row.board.started if row else time.monotonic(),
         turns=turns,
-        limits=BodyLimits(settings.max_body_mib, settings.request_timeout_secs),
+        limits=BodyLimits(settings.max_body_mib, settings.request_timeout_secs, settings.upload_pause_secs),
+        uploads=_make_uploads(settings),
         keep_alive=keep_alive
         or KeepAlive(open_after=settings.headers_grace_secs, cut_after=settings.client_timeout_secs),
         in_flight=in_flight,
@@ -152,6 +158,13 @@ def _make_gateway(settings: Settings, keep_alive: KeepAlive | None, row: Row | N
 
 
 def _publish(gateway: Gateway, row: Row) -> None:
+def _make_uploads(settings: Settings) -> Uploads:
+    """The limits of one process: each of several has its share."""
+    mib = settings.max_bodies_mib or memory_mib() // _PART_FOR_BODIES
+    processes = settings.workers
+    return Uploads(-(-settings.max_uploads // processes), mib // processes, least_mib=settings.max_body_mib)
+
+
     """Publish this worker's streams and circuit breaker to the other workers."""
     breaker = gateway.turns.backend.breaker
     row.set_breaker(breaker.status)

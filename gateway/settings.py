@@ -76,6 +76,14 @@ def _count_or_none(value: str) -> int:
     return int(value)
 
 
+def _mib_or_auto(value: str) -> int | None:
+    if value.lower() == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError("must be auto or a whole number of at least 1")
+    return int(value)
+
+
 def _flag(value: str) -> bool:
     if value.lower() not in _YES | _NO:
         raise ValueError("must be true or false")
@@ -197,8 +205,20 @@ class Settings:
     max_body_mib: int = _setting(
         "64", _count, "MIB", "the largest request body; conversations with many images are large"
     )
+    max_bodies_mib: int | None = _setting(
+        "auto",
+        _mib_or_auto,
+        "MIB",
+        "the memory for all request bodies together, of which one client gets half; auto: a quarter of this machine's",
+    )
     request_timeout_secs: float = _setting(
         "300", _seconds, "SECONDS", "how long a client may take to send a whole request body"
+    )
+    upload_pause_secs: float = _setting(
+        "20", _seconds, "SECONDS", "how long a request body may stay below 4 KiB/s before its client is cut off (408)"
+    )
+    max_uploads: int = _setting(
+        "1000", _count, "N", "the most request bodies that may be arriving at a time, half of them from one client"
     )
     max_streams: int = _setting(
         "2000", _count, "N", "the most requests for messages at a time; others are told to try again later (529)"

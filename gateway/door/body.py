@@ -4,23 +4,30 @@ A request that can be refused by its head is refused before its body is read, an
 `100 Continue` is told to send it. The limit applies to the decompressed size. A body is decompressed in pieces between
 which the event loop runs: 60 KB can expand to 64 MiB.
 
+A body must keep a slowest pace: what it lacks against _PACE may add up to `pause` seconds. A silent client is gone by
+then, and one that sends single bytes is not far behind.
+
     400  cannot be decompressed, or has ambiguous framing
     403  sent by a foreign web page
     408  did not arrive in time
     413  too large
     415  unsupported Content-Encoding
     417  unsupported Expect
+    429, 529  beyond the limits of `gateway.door.uploads`
 """
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import HttpVersion11, StreamReader, web
 
 from gateway.anthropic.errors import ApiError, InvalidRequest
+from gateway.door.uploads import Held, Uploads
+from gateway.record.request_record import RECORD
 
 # zlib's window bits for each content coding (RFC 9110, section 8.4.1)
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -29,15 +36,20 @@ _BARE_DEFLATE: Final = -15
 _ZLIB_METHOD: Final = 8
 # decompressed in less than a millisecond
 _PIECE_BYTES: Final = 256 * 1024
+# bytes per second: a tenth of what a slow mobile line carries
+_PACE: Final = 4096
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The largest body, in MiB, and the longest time in which it may arrive, in seconds."""
+    """The largest body, in MiB; the longest time in which it may arrive, and how far it may fall behind the slowest
+    pace, in seconds.
+    """
 
     mib: int
     seconds: float
+    pause: float
 
     @property
     def bytes(self) -> int:
@@ -45,8 +57,20 @@ class BodyLimits:
         return self.mib * 1024 * 1024
 
 
-async def read_body(request: web.Request, limits: BodyLimits) -> bytes:
-    """The whole body, decompressed; it may be empty. Raises ApiError with the statuses listed above."""
+class Body(NamedTuple):
+    """A body, decompressed; it may be empty. `held` must be kept as long as what is made of `data`."""
+
+    data: bytes
+    held: Held
+
+
+async def read_body(
+    request: web.Request, limits: BodyLimits, uploads: Uploads, arriving: Callable[[], AbstractContextManager[None]]
+) -> Body:
+    """The whole body. Raises ApiError with the statuses listed above.
+
+    `arriving` is entered while a body arrives that did not come with its head, and may refuse to wait for it.
+    """
     _refuse_foreign_page(request)
     _refuse_doubtful_framing(request)
     coding = _content_coding(request)
@@ -55,15 +79,28 @@ async def read_body(request: web.Request, limits: BodyLimits) -> bytes:
         body = await request.content.readany()
         if len(body) > limits.bytes:
             raise _too_large(limits)
-        return body
+        return Body(body, uploads.hold(len(body)))
     if (request.content_length or 0) > limits.bytes:
         raise _too_large(limits)
-    await _tell_to_continue(request)
-    pieces = _pieces(request.content)
+    owner = request[RECORD].client or request.remote or ""
+    with arriving(), uploads.begin(owner, request.content_length or 0) as held:
+        await _tell_to_continue(request)
+        return Body(await _arrived(request.content, coding, limits, held.grow), held)
+
+
+async def _arrived(content: StreamReader, coding: str | None, limits: BodyLimits, grow: Callable[[int], None]) -> bytes:
+    began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(limits.seconds):
-            return await _gather(_unpacked(pieces, coding) if coding else pieces, limits)
+        async with asyncio.timeout_at(began + min(limits.pause, limits.seconds)) as clock:
+            pieces = _pieces(content, clock, limits)
+            return await _gather(_unpacked(pieces, coding) if coding else pieces, limits, grow)
     except TimeoutError:
+        if asyncio.get_running_loop().time() - began < limits.seconds:
+            raise ApiError(
+                408,
+                f"the request body came more slowly than {_PACE} bytes/s for {limits.pause:g} s: check the connection, "
+                "or start the gateway with a larger UPLOAD_PAUSE_SECS",
+            ) from None
         raise ApiError(
             408,
             f"the request body did not arrive within {limits.seconds:g} s: check the connection, "
@@ -90,24 +127,34 @@ async def close_unread(request: web.Request, response: web.StreamResponse) -> No
         response.headers["Connection"] = "close"
 
 
-async def _pieces(content: StreamReader) -> AsyncIterator[bytes]:
-    """A body's pieces as they arrive: aiohttp's `iter_any` would join them once, and `_gather` joins them again."""
+async def _pieces(content: StreamReader, clock: asyncio.Timeout, limits: BodyLimits) -> AsyncIterator[bytes]:
+    """A body's pieces as they arrive: aiohttp's `iter_any` would join them once, and `_gather` joins them again.
+
+    Each piece puts off the time at which `clock` ends the upload.
+    """
+    now = asyncio.get_running_loop().time
+    due, last = now() + limits.pause, now() + limits.seconds
     async for piece, _ in content.iter_chunks():
+        due = min(due + len(piece) / _PACE, now() + limits.pause)
+        clock.reschedule(min(due, last))
         if piece:
             yield piece
 
 
-async def _gather(pieces: AsyncIterator[bytes], limits: BodyLimits) -> bytes:
+async def _gather(pieces: AsyncIterator[bytes], limits: BodyLimits, grow: Callable[[int], None]) -> bytes:
     gathered: list[bytes] = []
     size = 0
-    async for piece in pieces:
-        gathered.append(piece)
-        size += len(piece)
-        if size > limits.bytes:
-            # the error's traceback would keep them alive
-            gathered.clear()
-            raise _too_large(limits)
-    return b"".join(gathered)
+    try:
+        async for piece in pieces:
+            gathered.append(piece)
+            size += len(piece)
+            if size > limits.bytes:
+                raise _too_large(limits)
+            grow(len(piece))
+        return b"".join(gathered)
+    finally:
+        # an error's traceback would keep them alive
+        gathered.clear()
 
 
 async def _unpacked(packed: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.door.body import BodyLimits
+from gateway.door.uploads import Uploads
 from gateway.interprocess.across_workers import AcrossWorkers
 from gateway.record.in_flight import InFlight
 from gateway.relay.keep_alive import KeepAlive
@@ -23,6 +24,7 @@ class Gateway:
     started: float
     turns: TurnContext
     limits: BodyLimits
+    uploads: Uploads
     keep_alive: KeepAlive
     in_flight: InFlight
     workers: AcrossWorkers

@@ -100,6 +100,16 @@ class Holder:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Count a request for a message while it is in progress. Raises ApiError 429."""
+        self.refuse_if_busy()
+        self._take()
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
+
+    def refuse_if_busy(self) -> None:
+        """Raises ApiError 429 if no more answers may be in progress."""
         if self.key.streams is not None and self._streams >= self.key.streams:
             raise ApiError(
                 429,
@@ -107,12 +117,6 @@ class Holder:
                 "for more streams",
                 retry_after=1,
             )
-        self._take()
-        self._streams += 1
-        try:
-            yield
-        finally:
-            self._streams -= 1
 
     def _take(self) -> None:
         """Use one request of the allowance, which refills evenly and holds at most the limit. Raises ApiError 429."""

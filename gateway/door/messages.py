@@ -1,13 +1,14 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from gateway.backend.trace_context import trace_of
-from gateway.door.body import read_body
+from gateway.door.body import Body, read_body
 from gateway.door.context import GATEWAY, Gateway
 from gateway.door.keys import HOLDER
 from gateway.door.middleware.auth import TOKEN
@@ -26,9 +27,13 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
     Raises ApiError as long as the status has not been sent, for example 429 when the client's key is at its limit.
     """
-    gateway, holder = request.app[GATEWAY], request.get(HOLDER)
-    with gateway.in_flight.admit(request), holder.request() if holder else _NO_LIMITS:
-        asked = await _read(request, gateway, counting=False)
+    gateway = request.app[GATEWAY]
+    body = await _read(request, gateway)
+    with gateway.in_flight.admit(request), _limits(request):
+        translating = _translate(request, gateway, body, counting=False)
+        # from here on, each stage keeps what the one before it made only as long as it needs it
+        del body
+        asked = await translating
         stream = request[RECORD].stream = bool(asked.source.request.stream)
         estimate = TokenEstimate(asked, gateway.turns)
         answering = (
@@ -36,7 +41,6 @@ async def create_message(request: web.Request) -> web.StreamResponse:
             if stream
             else whole_answer(request, asked, estimate, gateway.turns)
         )
-        # `answering` keeps the request only as long as it needs it
         del asked
         try:
             return await answering
@@ -45,22 +49,47 @@ async def create_message(request: web.Request) -> web.StreamResponse:
 
 
 async def count_tokens(request: web.Request) -> web.Response:
-    """`{"input_tokens": N}` for a request, which is not sent to the backend."""
+    """`{"input_tokens": N}` for a request, which is not sent to the backend. The same limits apply to it."""
     gateway = request.app[GATEWAY]
-    estimate = TokenEstimate(await _read(request, gateway, counting=True), gateway.turns)
-    tokens = await estimate.counted()
+    body = await _read(request, gateway)
+    with gateway.in_flight.admit(request), _limits(request):
+        translating = _translate(request, gateway, body, counting=True)
+        del body
+        estimate = TokenEstimate(await translating, gateway.turns)
+        tokens = await estimate.counted()
     return web.Response(body=msgspec.json.encode({"input_tokens": tokens}), content_type="application/json")
 
 
-async def _read(request: web.Request, gateway: Gateway, *, counting: bool) -> BackendRequest:
-    """Read the client's request and translate it for the backend. Raises ApiError."""
+def _limits(request: web.Request) -> AbstractContextManager[None]:
+    """The limits of the client's key."""
+    holder = request.get(HOLDER)
+    return holder.request() if holder else _NO_LIMITS
+
+
+async def _read(request: web.Request, gateway: Gateway) -> Body:
+    """Read the body. Raises ApiError: without reading it, if the request would be refused now."""
+
+    @contextmanager
+    def arriving() -> Iterator[None]:
+        if holder := request.get(HOLDER):
+            holder.refuse_if_busy()
+        with gateway.in_flight.arriving(request):
+            yield
+
+    return await read_body(request, gateway.limits, gateway.uploads, arriving)
+
+
+async def _translate(request: web.Request, gateway: Gateway, body: Body, *, counting: bool) -> BackendRequest:
+    """Decode the client's request and translate it for the backend. Raises ApiError."""
     read = await read_request(
-        await read_body(request, gateway.limits),
+        body.data,
         gateway.turns,
         request[RECORD],
         token=request.get(TOKEN, ""),
         trace=trace_of(request),
         owner=request[RECORD].client or request.remote or "",
+        held=body.held,
         counting=counting,
     )
+    del body
     return await translate(read, gateway.turns.catalogue.profile(read.model), gateway.turns)

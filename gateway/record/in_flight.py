@@ -1,7 +1,12 @@
-"""The answers in progress: how many there may be, and how they end when the gateway shuts down."""
+"""The answers in progress: how many there may be, and how they end when the gateway shuts down.
+
+A request takes its place once its body is in. Until then it does not count: clients that never send the rest would keep
+others out. A shutdown waits for both.
+"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import web
@@ -25,6 +30,7 @@ class InFlight:
         self.others: Callable[[], int] = int
         self._most = most
         self._running: dict[asyncio.Task[None], web.Request] = {}
+        self._arriving: dict[asyncio.Task[None], web.Request] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -38,15 +44,21 @@ class InFlight:
         """The requests of this process, oldest first."""
         return tuple(self._running.values())
 
+    @contextmanager
+    def arriving(self, request: web.Request) -> Iterator[None]:
+        """Keep a shutdown waiting while the body of this request arrives. Raises ApiError 529 if there is no place."""
+        self._refuse_if_full()
+        self._arriving[request.task] = request
+        self._none.clear()
+        try:
+            yield
+        finally:
+            del self._arriving[request.task]
+            self._tell_if_none()
+
     def admit(self, request: web.Request) -> "Place":
         """Admit a request and return its place. Raises ApiError 529."""
-        if self.count + self.others() >= self._most:
-            raise ApiError(
-                529,
-                f"this gateway already has {self._most} requests in progress, the limit set by MAX_STREAMS: try again "
-                "in a moment",
-                retry_after=2,
-            )
+        self._refuse_if_full()
         self._running[request.task] = request
         self._changed()
         return Place(self, request.task)
@@ -62,12 +74,12 @@ class InFlight:
         """
         if await self._ended(seconds):
             return
-        for task, request in self._running.items():
+        for task, request in [*self._running.items(), *self._arriving.items()]:
             request[RECORD].cut = True
             task.cancel()
         if await self._ended(_LAST_WORDS_SECONDS):
             return
-        for request in self._running.values():
+        for request in [*self._running.values(), *self._arriving.values()]:
             if request.transport is not None:
                 request.transport.abort()
         await self._ended(_LAST_WORDS_SECONDS)
@@ -80,13 +92,24 @@ class InFlight:
             return False
         return True
 
+    def _refuse_if_full(self) -> None:
+        if self.count + self.others() >= self._most:
+            raise ApiError(
+                529,
+                f"this gateway already has {self._most} requests in progress, the limit set by MAX_STREAMS: try again "
+                "in a moment",
+                retry_after=2,
+            )
+
     def _changed(self) -> None:
-        if self._running:
-            self._none.clear()
-        else:
-            self._none.set()
+        self._none.clear()
+        self._tell_if_none()
         if self.on_change is not None:
             self.on_change(self.count)
+
+    def _tell_if_none(self) -> None:
+        if not self._running and not self._arriving:
+            self._none.set()
 
 
 class Place:

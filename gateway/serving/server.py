@@ -17,6 +17,7 @@ from gateway.door.context import GATEWAY
 from gateway.interprocess.addresses import Address, address_errors, url_of
 from gateway.observability.logs.configuration import configure_logging
 from gateway.observability.tracing.configuration import Tracing
+from gateway.serving.memory_trim import trimmed
 from gateway.serving.protocol import ServerProtocol
 from gateway.serving.service_manager import report_listening, report_stopping
 from gateway.serving.startup import tell_listening, tell_models
@@ -63,7 +64,7 @@ async def serve_until(
 
     `on_listening` is called with the URL. For `sockets` and the errors raised, see `listening`.
     """
-    async with listening(app, settings, sockets=sockets) as url:
+    async with listening(app, settings, sockets=sockets) as url, trimmed():
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(stopped())
             # signals must be handled before anybody learns that the gateway listens

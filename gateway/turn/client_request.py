@@ -17,7 +17,8 @@ class ClientRequest(Struct, frozen=True, eq=False):
     """A client's request, decoded.
 
     `size`: the body's size in bytes; `model`: the backend's model that the requested name resolves to; `documents`: the
-    texts of its PDFs; `token`: the client's token for the backend; `trace`: the trace that calls to the backend join.
+    texts of its PDFs; `token`: the client's token for the backend; `trace`: the trace that calls to the backend join;
+    `held`: keeps the body's memory counted while the request exists.
     """
 
     request: MessagesRequest
@@ -26,10 +27,19 @@ class ClientRequest(Struct, frozen=True, eq=False):
     documents: Documents
     token: str
     trace: Trace
+    held: object
 
 
 async def read_request(
-    body: bytes, context: TurnContext, record: RequestRecord, *, token: str, trace: Trace, owner: str, counting: bool
+    body: bytes,
+    context: TurnContext,
+    record: RequestRecord,
+    *,
+    token: str,
+    trace: Trace,
+    owner: str,
+    held: object,
+    counting: bool,
 ) -> ClientRequest:
     """Decode a body, resolve its model and read its documents. Raises ApiError.
 
@@ -41,4 +51,4 @@ async def read_request(
     model = await context.catalogue.resolve(request.model, token)
     record.backend_model = model.id
     documents = await context.documents.read(request, owner)
-    return ClientRequest(request, size, model, documents, token, trace)
+    return ClientRequest(request, size, model, documents, token, trace, held)

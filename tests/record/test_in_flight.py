@@ -40,7 +40,7 @@ async def test_more_answers_than_may_be_are_told_to_come_back(
             "this gateway already has 1 requests in progress, the limit set by MAX_STREAMS: try again in a moment"
         ),
     }
-    assert counted.status == 200
+    assert counted.status == 529
     assert events(await after.read())[-1][0] == "message_stop"
     assert len(scripted.requests) == 2
 
