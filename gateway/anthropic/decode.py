@@ -46,7 +46,7 @@ _NOT_READ: Final = (
 # the deepest nesting of blocks: a text in the source of a document in a tool result
 _LEVELS: Final = 4
 _ROLES: Final = frozenset({"user", "assistant", "system"})
-_PATH: Final = re.compile(r" - at `\$(.*)`\Z", re.DOTALL)
+_PATH: Final = re.compile(r" - at `\$([^`]*)`\Z")
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 # bytes allowed for unknown fields and for the whitespace around fields

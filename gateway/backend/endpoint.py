@@ -8,7 +8,7 @@ from yarl import URL
 
 _CHAT: Final = "/chat/completions"
 # a path that ends with a version, or continues after one: `/v1`, `/api/paas/v4`, `/v1beta/openai`
-_VERSIONED: Final = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
+_VERSIONED: Final = re.compile(r"/v\d[a-z0-9]*(?:/|$)")
 
 
 class Endpoint(Struct, frozen=True):

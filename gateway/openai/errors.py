@@ -8,10 +8,17 @@ from msgspec import Struct
 from gateway.openai import lenient
 
 _NO_MESSAGE: Final = "no message"
+# a message may echo the whole request; with this limit, whatever reads it takes little time
+_MOST_CHARACTERS: Final = 4096
+# the same for `type` and `code`, which are single words
+_MOST_WORD: Final = 200
 
 
 class ErrorBody(Struct):
-    """A backend's error. `message` is never empty; `code` and `type` are as given, converted to strings."""
+    """A backend's error. `message` is never empty; `code` and `type` are as given, converted to strings.
+
+    `message` has at most 4096 characters, the others 200.
+    """
 
     message: str
     type: str = ""
@@ -26,16 +33,17 @@ def read_error(body: bytes) -> ErrorBody:
         try:
             value = lenient.parse(body)
         except ValueError:
-            return ErrorBody(message=_words(body.decode("utf-8", "replace")))
+            return ErrorBody(message=_cut(_words(body.decode("utf-8", "replace"))))
     return error_from(value)
 
 
 def error_from(value: Any) -> ErrorBody:
     """The error in a decoded JSON value."""
     try:
-        return _error_from(value)
+        error = _error_from(value)
     except RecursionError:
         return ErrorBody(message=_NO_MESSAGE)
+    return ErrorBody(_cut(error.message), error.type[:_MOST_WORD], error.code[:_MOST_WORD])
 
 
 def _error_from(value: Any) -> ErrorBody:
@@ -101,6 +109,10 @@ def _words(text: str) -> str:
     text = text.strip()
     # text that begins with `<` is a proxy's HTML page, which does not help the user
     return _NO_MESSAGE if not text or text[0] == "<" else text[:2000]
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= _MOST_CHARACTERS else f"{message[: _MOST_CHARACTERS - 1]}…"
 
 
 def _is_text(value: Any) -> bool:

@@ -21,7 +21,7 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 _DAY_SECONDS: Final = 86_400
 _SOON_DAYS: Final = 14
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
-_TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,80})", re.IGNORECASE)
+_TITLE: Final = re.compile(rb"<title[^<>]*>([^<]{1,80})", re.IGNORECASE)
 
 
 class Reply(Struct, frozen=True):

@@ -10,8 +10,8 @@ from typing import Final
 
 from gateway.openai.errors import ErrorBody
 
-# bounded, so that no text can slow the search down
-_N: Final = r"(\d[\d,]{0,14})"
+# bounded, and only at the beginning of a number, so that no text can slow the search down
+_N: Final = r"(?<![\d,])(\d[\d,]{0,14}+)"
 
 # phrases that indicate an overflow, in lower case
 _MARKS: Final = (
@@ -102,12 +102,12 @@ _OUTPUTS: Final = tuple(
         rf"{_N} (?:tokens )?(?:in|for) the (?:completion|output)",
         rf"requested {_N} output tokens",
         rf"{_N} `max_new_tokens`",
-        rf"context limit: \d+ \+ {_N}",
+        rf"context limit: \d{{1,15}} \+ {_N}",
         rf"is too large: {_N}\.",
     )
 )
 # OpenRouter counts each kind of input separately
-_INPUT_PARTS: Final = re.compile(rf"{_N} of \w+ input")
+_INPUT_PARTS: Final = re.compile(rf"{_N} of \w{{1,64}} input")
 # vLLM: a lower bound, not a size; the prompt may be longer (vllm-project/vllm#42474)
 _AT_LEAST: Final = re.compile(r"at least \d", re.IGNORECASE)
 

@@ -34,13 +34,13 @@ _OPTIONAL: Final = frozenset(
 _REFUSED_FIELD: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        r"property '(\w+)' is unsupported",  # Groq
-        r'Unknown name "(\w+)"',  # Gemini
-        r"[Uu]nrecognized request arguments? supplied: (\w+)",  # OpenAI
-        r"[Uu]n(?:known|supported) (?:parameter|value): '(?:messages\[\d+\]\.)?(\w+)'",
-        r"(\w+)`?'?: Extra inputs are not permitted",  # pydantic: Mistral, Cerebras
-        r"'loc': 'body\.(?:[\w.]+\.)?(\w+)', 'msg': 'Extra inputs",  # vLLM
-        r"does not support parameters: \['(\w+)'",
+        r"property '(\w{1,64})' is unsupported",  # Groq
+        r'Unknown name "(\w{1,64})"',  # Gemini
+        r"[Uu]nrecognized request arguments? supplied: (\w{1,64})",  # OpenAI
+        r"[Uu]n(?:known|supported) (?:parameter|value): '(?:messages\[\d{1,9}\]\.)?(\w{1,64})'",
+        r"(?<!\w)(\w{1,64})`?'?: Extra inputs are not permitted",  # pydantic: Mistral, Cerebras
+        r"'loc': 'body\.(?:[\w.]{1,400}\.)?(\w{1,64})', 'msg': 'Extra inputs",  # vLLM
+        r"does not support parameters: \['(\w{1,64})'",
     )
 )
 # refusals that do not use the field's name
@@ -60,22 +60,23 @@ _NO_SIGNATURE: Final = "skip_thought_signature_validator"
 # properties of a backend that a refusal reveals: its wording, the profile field and the value
 _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
     (_WANTED, "needs_thinking", True),  # DeepSeek, Kimi
-    (re.compile(r"missing\s+a\s+`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
+    (re.compile(r"missing\s{1,9}a\s{1,9}`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
     (re.compile("Unexpected role 'user' after role 'tool'"), "parts_user_from_tool", True),  # Mistral
     (re.compile("Use 'max_completion_tokens' instead"), "max_tokens_field", "max_completion_tokens"),  # OpenAI
-    (re.compile("Tool call id was .* with a length of 9"), "tool_id_length", 9),  # Mistral
+    (re.compile("Tool call id was .{0,400} with a length of 9"), "tool_id_length", 9),  # Mistral
 )
+# OpenAI
 _MOST_DESCRIPTION: Final = re.compile(
-    r"tools\[\d+\]\.function\.description'?: string too long\. Expected a string with maximum length (\d+)"  # OpenAI
+    r"tools\[\d{1,9}\]\.function\.description'?: string too long\. Expected a string with maximum length (\d{1,9})(?!\d)"
 )
 # Gemini names each keyword on a separate line
-_SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]+)" at '(?:tools|request\.tools)\[""")
+_SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]{1,64})" at '(?:tools|request\.tools)\[""")
 _MOST_TOOLS: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        r"a max of (\d+) tools can be supported",  # Kimi
-        r"'tools': array too long\. Expected an array with maximum length (\d+)",  # OpenAI
-        r"'tools' : maximum number of items is (\d+)",  # Groq
+        r"a max of (\d{1,9}) tools can be supported",  # Kimi
+        r"'tools': array too long\. Expected an array with maximum length (\d{1,9})(?!\d)",  # OpenAI
+        r"'tools' : maximum number of items is (\d{1,9})(?!\d)",  # Groq
     )
 )
 _NO_IMAGES: Final = re.compile(
@@ -84,15 +85,17 @@ _NO_IMAGES: Final = re.compile(
 _MOST_TOKENS: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        r"max_(?:completion_)?tokens: \d+ > (\d+)",
-        r"cannot be greater than max_model_len=(\d+)",
-        r"supports at most (\d+) completion tokens",
-        r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d+)",
-        r"range of max_tokens is \[1, ?(\d+)\]",
+        r"max_(?:completion_)?tokens: \d{1,9} > (\d{1,9})(?!\d)",
+        r"cannot be greater than max_model_len=(\d{1,9})(?!\d)",
+        r"supports at most (\d{1,9}) completion tokens",
+        r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d{1,9})(?!\d)",
+        r"range of max_tokens is \[1, ?(\d{1,9})\]",
     )
 )
-_BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d+) \+ \d+ > (\d+)")
-_AT_LEAST: Final = re.compile(r"maximum context length is (\d+) tokens\. However, you requested [1-9]\d* output tokens")
+_BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d{1,9}) \+ \d{1,9} > (\d{1,9})(?!\d)")
+_AT_LEAST: Final = re.compile(
+    r"maximum context length is (\d{1,9}) tokens\. However, you requested [1-9]\d{0,8} output tokens"
+)
 # an answer with fewer tokens than this is not worth requesting: the conversation must be compacted
 _LEAST_ROOM: Final = 1024
 # the most that the actual token count of a prompt may exceed the estimate, as a factor

@@ -430,3 +430,26 @@ def test_a_path_that_the_backend_does_not_have_is_a_wrong_setting(body: bytes) -
 def test_a_404_about_something_else_stays_one(message: str) -> None:
     found = fault_from_response(404, {}, json.dumps({"error": {"message": message}}).encode())
     assert (found.status, found.message) == (404, f"backend: {message}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        said("x" * 200_000),
+        {"error": {"message": {"x": "y" * 200_000}}},
+        {"detail": [{"loc": ["body"], "msg": "z" * 200_000}]},
+        ("w" * 200_000).encode(),
+        said("Provider returned error", metadata={"raw": json.dumps(said("v" * 200_000))}),
+        said("maximum context length is 9 tokens" + "u" * 200_000),
+        b'{"message":"t","code":' + b"1" * 5_000 + b"}",
+        b"1" * 5_000,
+        said("s", code="r" * 200_000, type="q" * 200_000),
+    ],
+    ids=["text", "object", "FastAPI", "no JSON", "OpenRouter", "too long", "code", "number", "words"],
+)
+def test_a_message_is_bounded(body: Any) -> None:
+    error = fault(400, body)
+
+    assert error.status == 400
+    assert len(error.message) < 4096 + 300
+    assert len(error.said) <= 4096

@@ -220,3 +220,21 @@ def test_refused_keywords_of_schemas_are_learnt_together() -> None:
     )
     drops = frozenset({"$schema", "additionalProperties"})
     assert remedy(text) == Remedy(profile=structs.replace(GENERIC, schema_drops=drops))
+
+
+DIGITS = "9" * 5_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a max of {DIGITS} tools can be supported",
+        f"tools[0].function.description: string too long. Expected a string with maximum length {DIGITS}",
+        f"max_tokens: 32000 > {DIGITS}",
+        f"supports at most {DIGITS} completion tokens",
+        f"input length and `max_tokens` exceed context limit: {DIGITS} + 5 > {DIGITS}",
+        f"maximum context length is {DIGITS} tokens. However, you requested 9 output tokens",
+    ],
+)
+def test_a_number_of_thousands_of_digits_says_nothing(text: str) -> None:
+    assert remedy(text) is None
