@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
 
 Process = asyncio.subprocess.Process
 GATEWAY = ("-m", "gateway")
+# bytes
+_LONGEST_LINE = 1 << 20
 
 
 def inherited() -> dict[str, str]:
@@ -22,18 +24,18 @@ def inherited() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def python(
-    *arguments: str,
+async def running(
+    *command: str,
     folder: Path,
     environment: dict[str, str],
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int | IO[bytes] = asyncio.subprocess.PIPE,
     stderr: int | IO[bytes] = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[Process]:
-    """Runs `python -W error …` in a folder and in a process group of its own. What is left of the group is killed."""
+    """Runs a command in a folder and in a process group of its own. What is left of the group at the end is killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", *arguments,
-        cwd=folder, env=inherited() | environment, start_new_session=True, stdin=stdin, stdout=stdout, stderr=stderr,
+        *command, cwd=folder, env=environment, start_new_session=True, stdin=stdin, stdout=stdout, stderr=stderr,
+        limit=_LONGEST_LINE,
     )  # fmt: skip
     try:
         yield process
@@ -41,6 +43,14 @@ async def python(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
+
+
+def python(
+    *arguments: str, folder: Path, environment: dict[str, str], **ends: Any
+) -> AbstractAsyncContextManager[Process]:
+    """Runs `python -W error …`, as `running` runs it, with what it inherits and the variables given."""
+    command = (sys.executable, "-W", "error", *arguments)
+    return running(*command, folder=folder, environment=inherited() | environment, **ends)
 
 
 async def outcome(process: Process, given: str = "") -> tuple[int | None, str, str]:

@@ -6,8 +6,10 @@ import os
 import pty
 import struct
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+import pexpect
 
 
 class Terminal:
@@ -54,3 +56,16 @@ def open_terminal() -> Iterator[Terminal]:
         asyncio.get_running_loop().remove_reader(user_end)
         os.close(user_end)
         os.close(program_end)
+
+
+def dialogue(program: pexpect.spawn, answers: Iterable[tuple[str, str]]) -> str:
+    """Answers each question of a program as it comes, and waits for the program's end; gives all that it showed."""
+    shown = ""
+    with program:
+        for question, answer in answers:
+            program.expect_exact(question)
+            shown += f"{program.before}{question}"
+            program.send(answer)
+        program.expect(pexpect.EOF)
+        shown += str(program.before)
+    return shown

@@ -1,7 +1,6 @@
 """The documents' commands, run as they stand there, with addresses, ports and files of a test in their places."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -9,8 +8,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import pytest
 
 from tests.command_blocks import ROOT, Block, blocks, blocks_of
 from tests.conftest import TOKEN, StartGateway, ask, events
+from tests.gateway_process import Process, inherited, outcome, running
 
 # a curl for machines without one: the few options that the documents use
 CURL = f"""#!{sys.executable}
@@ -41,30 +40,19 @@ class Folder:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("COVERAGE_PROCESS_CONFIG", "PYTHONPATH") if name in os.environ}
         path = f"{self.path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return {"PATH": path, "HOME": str(self.path / "home"), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"} | kept
+        own = {"PATH": path, "HOME": str(self.path / "home"), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
+        return inherited() | own
 
     async def run(self, command: str, **environment: str) -> tuple[int | None, str, str]:
         """The exit code and the output of commands."""
         async with self.start(command, **environment) as process:
-            out, err = await process.communicate()
-        return process.returncode, out.decode(), err.decode()
+            return await outcome(process)
 
-    @asynccontextmanager
-    async def start(self, command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    def start(self, command: str, **environment: str) -> AbstractAsyncContextManager[Process]:
         """Commands as they run. What is left of them at the end is killed."""
-        process = await asyncio.create_subprocess_exec(
-            "bash", "-euo", "pipefail", "-c", command,
-            cwd=self.path, env=self.environment | environment, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.communicate()
+        shell = ("bash", "-euo", "pipefail", "-c", command)
+        return running(*shell, folder=self.path, environment=self.environment | environment)
 
 
 @pytest.fixture

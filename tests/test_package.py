@@ -17,7 +17,8 @@ from gateway import __version__
 pytestmark = [pytest.mark.package, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parent.parent
-CONSTRAINTS = ROOT / "deploy/constraints.txt"
+HASHED = ("--require-hashes", "-r")
+PINS = ROOT / "deploy/requirements.txt"
 # at the top level of an archive of the source, beside its own PKG-INFO
 TOP = {"gateway", "tests", "deploy", "Caddyfile", "README.md", "LICENSE", "CHANGELOG.md", "setup.cfg", "pyproject.toml"}
 
@@ -35,17 +36,21 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 def new_environment(folder: Path, *packages: object) -> Path:
-    """A virtual environment with nothing but these packages; gives its folder of programs."""
+    """A virtual environment with nothing but these packages, given as pip takes them; gives its folder of programs."""
     run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
-    run(folder / "bin/pip", "install", "-q", "--disable-pip-version-check", *packages, cwd=folder.parent)
+    install(folder / "bin", *packages)
     return folder / "bin"
+
+
+def install(programs: Path, *packages: object) -> None:
+    run(programs / "pip", "install", "-q", "--disable-pip-version-check", *packages, cwd=programs.parent)
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of build, twine, pipx and uv."""
     try:
-        return new_environment(tmp_path_factory.mktemp("tools") / "v", "build", "twine", "pipx", "uv")
+        return new_environment(tmp_path_factory.mktemp("tools") / "v", *HASHED, ROOT / ".ci/requirements.txt")
     except AssertionError as error:
         pytest.skip(f"build, twine, pipx and uv cannot be installed: {str(error)[-300:]}")
 
@@ -68,6 +73,14 @@ def built(tools: Path, tracked: set[str], tmp_path_factory: pytest.TempPathFacto
         shutil.copy2(ROOT / name, copy / name)
     run(tools / "python", "-m", "build", copy, cwd=copy)
     return copy / "dist"
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Path:
+    """The pins without their hashes, for installers to which the archive cannot be given beside hashes."""
+    file = tmp_path / "versions.txt"
+    file.write_text("\n".join(re.findall(r"^\w.*==[^\\]*", PINS.read_text(), re.MULTILINE)))
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +146,17 @@ def works(program: Path, folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_pip_installs_it_into_an_empty_environment(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     archive: Path = request.getfixturevalue(kind)
-    programs = new_environment(tmp_path / "v", "-c", CONSTRAINTS, archive)
+    programs = new_environment(tmp_path / "v", *HASHED, PINS, "-r", ROOT / "deploy/requirements-build.txt")
+    install(programs, "--no-deps", "--no-build-isolation", archive)
 
+    run(programs / "pip", "check", cwd=tmp_path)
     (tmp_path / "elsewhere").mkdir()
     works(programs / "claude-gateway", tmp_path / "elsewhere")
 
 
 def test_a_program_that_imports_it_sees_its_types(wheel: Path, tmp_path: Path) -> None:
-    programs = new_environment(tmp_path / "v", "-c", CONSTRAINTS, "mypy", wheel)
+    programs = new_environment(tmp_path / "v", *HASHED, ROOT / "deploy/requirements-test.txt")
+    install(programs, "--no-deps", wheel)
     (tmp_path / "user.py").write_text("from gateway.app import make_app\nreveal_type(make_app)\n")
 
     said = run(programs / "mypy", "--strict", "user.py", cwd=tmp_path)
@@ -148,19 +164,19 @@ def test_a_program_that_imports_it_sees_its_types(wheel: Path, tmp_path: Path) -
     assert re.search(r"Revealed type is .*settings.*Application", said)
 
 
-def test_pipx_installs_it(tools: Path, wheel: Path, tmp_path: Path) -> None:
+def test_pipx_installs_it(tools: Path, wheel: Path, versions: Path, tmp_path: Path) -> None:
     places = {
         "PIPX_HOME": str(tmp_path / "home"),
         "PIPX_BIN_DIR": str(tmp_path / "bin"),
         "PIPX_MAN_DIR": str(tmp_path / "man"),
         "PIPX_DEFAULT_PYTHON": sys.executable,
     }
-    run(tools / "pipx", "install", "--pip-args", f"-c {CONSTRAINTS}", wheel, cwd=tmp_path, **places)
+    run(tools / "pipx", "install", "--pip-args", f"-c {versions}", wheel, cwd=tmp_path, **places)
 
     works(tmp_path / "bin/claude-gateway", tmp_path)
 
 
-def test_uvx_runs_it(tools: Path, wheel: Path, tmp_path: Path) -> None:
+def test_uvx_runs_it(tools: Path, wheel: Path, versions: Path, tmp_path: Path) -> None:
     places = {
         "UV_CACHE_DIR": str(tmp_path / "cache"),
         "UV_TOOL_DIR": str(tmp_path / "tools"),
@@ -168,7 +184,7 @@ def test_uvx_runs_it(tools: Path, wheel: Path, tmp_path: Path) -> None:
         "UV_PYTHON_DOWNLOADS": "never",
         **_as_pip(tools, tmp_path),
     }
-    command = [tools / "uvx", "-c", CONSTRAINTS, "--from", wheel, "claude-gateway"]
+    command = [tools / "uvx", "-c", versions, "--from", wheel, "claude-gateway"]
     assert run(*command, "--version", cwd=tmp_path, **places) == f"claude-gateway {__version__}\n"
     assert "both ways" in run(*command, "demo", "--once", "--host-port", "0", cwd=tmp_path, **places)
 

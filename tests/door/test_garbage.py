@@ -25,7 +25,7 @@ ROUNDS = 2
 
 
 def request(body: bytes, *fields: str, path: str = "/v1/messages") -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: x", "x-api-key: cpk_test", *fields]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "x-api-key: cpk_test", *fields]
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode() + body
 

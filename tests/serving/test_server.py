@@ -16,7 +16,7 @@ from tests.conftest import END, HELLO, ScriptedBackend, ask, stream
 
 BODY = msgspec.json.encode(ask(stream=True))
 HEAD = (
-    b"POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer key\r\n"
+    b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 )
 
@@ -76,7 +76,7 @@ async def connected(gateway: Serving) -> AsyncIterator[tuple[asyncio.StreamReade
 async def ask_for_health(gateway: Serving) -> None:
     """Answered, connections that were made before have been taken, too."""
     async with connected(gateway) as (reader, writer):
-        writer.write(b"GET /health HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
 
 

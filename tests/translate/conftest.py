@@ -200,6 +200,14 @@ def parse(frames: bytes) -> list[Event]:
     return events
 
 
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def check_legal(events: Sequence[Event]) -> None:
     """Whether a whole stream, or one that was cut (without `message_stop`), keeps the rules of the protocol."""
     deltas = {

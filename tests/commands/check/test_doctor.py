@@ -172,7 +172,7 @@ async def test_a_stream_that_stays_open_behind_its_end_is_not_waited_for(scripte
     hello = {"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}], "usage": USAGE}
     scripted.answers = [respond(json.dumps(hello).encode()), *[stream(*HELLO, *END, never)] * 20]
 
-    checked = await run(scripted.url, patience=5)
+    checked = await run(scripted.url, patience=2)
 
     assert checked.row("streaming")["mark"] == "good"
     assert checked.row("results")["mark"] == "unknown"

@@ -148,7 +148,7 @@ def test_a_line_is_written_in_one_piece_so_that_processes_do_not_tear_each_other
 import structlog
 from gateway.observability.logs.configuration import configure_logging
 configure_logging("info", "json")
-structlog.get_logger().info("x" * 20000)
+structlog.get_logger().info("x", **{f"field{number}": "x" * 1000 for number in range(12)})
 """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
@@ -158,4 +158,59 @@ structlog.get_logger().info("x" * 20000)
         assert ours.recv(100_000) == b""
 
     assert written.endswith(b'"}\n')
-    assert json.loads(written)["event"] == "x" * 20000
+    assert json.loads(written)["field11"] == "x" * 1000
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_text_makes_a_line_long(form: str) -> None:
+    out = io.StringIO()
+    configure_logging("info", form, stream=out)
+    long = "m" * 1_000_000
+    log = structlog.get_logger()
+
+    log.info(long)
+    log.info("profile learnt", model=long, first=[long, long], many=list(range(100_000)), text=b"x" * 1_000_000)
+    log.info("controls", text="\x00" * 1_000_000, **{f"field{number}": long for number in range(50)})
+    log.error("internal error", exc_info=ValueError(long))
+    logging.getLogger("aiohttp.server").error("%s", long)
+
+    assert len(out.getvalue()) < 250_000
+
+
+def test_a_long_traceback_keeps_its_end() -> None:
+    out = io.StringIO()
+    configure_logging("info", "json", stream=out)
+
+    structlog.get_logger().error("internal error", exc_info=ValueError("x" * 100_000 + " the end"))
+
+    line = json.loads(out.getvalue())
+    assert line["exception"].endswith(" the end")
+    assert len(line["exception"]) < 8100
+
+
+class _Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", 10**5000, 1 << 64, float("nan"), {"a": "\udfff"}, _Unprintable()],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_json_cannot_express_still_leaves_a_line(value: object) -> None:
+    out = io.StringIO()
+    configure_logging("info", "json", stream=out)
+
+    structlog.get_logger().info("request", value=value, status=200)
+
+    assert json.loads(out.getvalue())["status"] == 200
+
+
+def test_a_library_whose_line_cannot_be_formatted_is_told() -> None:
+    out = io.StringIO()
+    configure_logging("info", "json", stream=out)
+
+    logging.getLogger("aiohttp.server").error("%d", "x")
+
+    assert json.loads(out.getvalue())["event"] == "log line not formatted"

@@ -26,6 +26,7 @@ from tests.translate.conftest import (
     delta,
     ended,
     essence,
+    is_json,
     parse,
     sse,
     text,
@@ -554,14 +555,6 @@ def inputs(events: list[Event]) -> list[str]:
     return list(found.values())
 
 
-def is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
 @THOROUGH
 @given(st.lists(ITEMS, max_size=8), st.data())
 def test_chunks_of_any_kind_give_a_legal_stream_or_a_fault(items: list[Chunk | str], data: st.DataObject) -> None:
@@ -612,6 +605,25 @@ def test_bodies_of_any_kind_give_a_message_or_a_fault(body: Chunk) -> None:
         return
     for block in message["content"]:
         assert block["type"] in ("text", "thinking", "tool_use")
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "content_filter", None])
+def test_half_a_command_does_not_become_a_whole_one(finish: str | None) -> None:
+    cut = '{"command": "rm -rf /srv/build'
+    body = {"choices": [{"message": {"tool_calls": [call(None, "c1", "Bash", cut)]}, "finish_reason": finish}]}
+    assert as_message(json.dumps(body).encode())["content"][0]["input"] == {
+        "__unparsedToolInput": {"raw": cut, "len": len(cut)}
+    }
+
+
+@pytest.mark.parametrize("finish", ["length", "max_tokens", "model_context_window_exceeded"])
+def test_a_call_that_a_limit_cut_is_completed(finish: str) -> None:
+    body = {
+        "choices": [
+            {"message": {"tool_calls": [call(None, "c1", "Write", '{"text": "abc')]}, "finish_reason": finish},
+        ]
+    }
+    assert as_message(json.dumps(body).encode())["content"][0]["input"] == {"text": "abc"}
 
 
 PROSE = st.text(alphabet="ab \n<>/ü🎉", min_size=1, max_size=12)

@@ -16,6 +16,7 @@ from tests.translate.conftest import (
     check_legal,
     ended,
     essence,
+    is_json,
     translate,
 )
 
@@ -104,14 +105,6 @@ def gathered(events: list[Event]) -> Said:
             if "partial_json" in data["delta"]:
                 arguments[-1] += data["delta"]["partial_json"]
     return Said(parts["thinking"].strip(), parts["text"].strip(), arguments, stop_reason)
-
-
-def is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def wrapped(arguments: str) -> str:

@@ -494,6 +494,14 @@ def test_a_call_that_a_limit_cut_keeps_the_reason() -> None:
     assert events == tool(0, "c1", "Write", '{"text":"abc') + ended("max_tokens")
 
 
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "content_filter", "anything"])
+def test_a_call_that_no_limit_cut_is_not_completed(finish: str) -> None:
+    cut = '{"command": "rm -rf /srv/build'
+    reason = "refusal" if finish == "content_filter" else "tool_use"
+    # a client of a stream parses the arguments itself, and sees that they are no object
+    assert answer(calls(call(0, "c1", "Bash", cut)), delta(finish)) == tool(0, "c1", "Bash", cut) + ended(reason)
+
+
 # text and thinking around calls
 
 
