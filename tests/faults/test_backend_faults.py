@@ -68,6 +68,8 @@ LARGE = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/png", "data": base64.b64encode(bytes(9 * 2**20)).decode()},
 }
+# whose failed streams break off
+CLAUDE_CODE = TOKEN | {"User-Agent": "claude-cli/2.1.330 (external, cli)"}
 SETTINGS = {
     "CONNECT_TIMEOUT_SECS": "0.5",
     "SEND_TIMEOUT_SECS": "0.4",
@@ -96,7 +98,7 @@ class Line:
         body = io.BytesIO(json.dumps(ask(content, stream=stream, tools=[TOOL])).encode())
         async with (
             session() as client,
-            client.post(f"{self.gateway.url}/v1/messages", data=body, headers=TOKEN) as response,
+            client.post(f"{self.gateway.url}/v1/messages", data=body, headers=CLAUDE_CODE) as response,
         ):
             if response.status != 200:
                 return _refused(response.status, await response.json())
