@@ -1,12 +1,15 @@
 """An answer as one complete message: the body of a `stream: false` response."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gateway.anthropic.partial_json import complete
-from gateway.anthropic.writer import Finish
+from gateway.anthropic.writer import Finish, StopReason
+
+# a call in an answer that ended so may be incomplete
+_LIMITS: Final[frozenset[StopReason]] = frozenset({"max_tokens", "model_context_window_exceeded"})
 
 
 class MessageWriter:
@@ -34,7 +37,8 @@ class MessageWriter:
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
-        self._seal = lambda text: {"type": "tool_use", "id": tool_use_id, "name": name, "input": tool_input(text)}
+        # its input can be read only when it is known how the answer ended
+        self._seal = lambda text: {"type": "tool_use", "id": tool_use_id, "name": name, "input": text}
 
     def text(self, text: str) -> None:
         """Add to the open text block."""
@@ -59,8 +63,13 @@ class MessageWriter:
         self._seal = _no_block
 
     def finish(self, finish: Finish) -> None:
-        """End the answer."""
+        """End the answer. Only the last call can have been cut off by a token limit."""
         self._finish = finish
+        cut_off = finish.stop_reason in _LIMITS
+        for block in reversed(self._content):
+            if block["type"] == "tool_use":
+                block["input"] = tool_input(block["input"], cut_off=cut_off)
+                cut_off = False
 
     def body(self, message_id: str, model: str) -> bytes:
         """The message as JSON. Raises RuntimeError before `finish`."""
@@ -83,15 +92,17 @@ class MessageWriter:
         self._seal = lambda text: {"type": "thinking", "thinking": text, "signature": signature}
 
 
-def tool_input(arguments: str) -> dict[str, Any]:
+def tool_input(arguments: str, *, cut_off: bool = False) -> dict[str, Any]:
     """A tool call's arguments as the object that clients need.
 
-    Arguments cut off by a token limit are completed, as the SDKs do with a stream. Anything that is not an object is
-    kept in the form that Claude Code itself uses for such input; this gateway turns that form back into the raw text.
+    `cut_off`: a token limit ended the answer, and the client learns so from its stop reason; arguments that are
+    incomplete are completed then, as the SDKs do with a stream. Otherwise half a command would look like a whole one.
+    Anything that is not an object is kept in the form that Claude Code itself uses for such input; this gateway turns
+    that form back into the raw text.
     """
     if not arguments.strip():
         return {}
-    for text in (arguments, complete(arguments)):
+    for text in (arguments, complete(arguments)) if cut_off else (arguments,):
         try:
             value = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError):

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from gateway.anthropic.message import MessageWriter, tool_input
 from gateway.anthropic.stream import StreamWriter
-from gateway.anthropic.writer import BlockWriter, Finish, Usage
+from gateway.anthropic.writer import BlockWriter, Finish, StopReason, Usage
 
 END = Finish("end_turn", None, Usage(input_tokens=3, output_tokens=5))
 
@@ -141,21 +141,48 @@ INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("arguments", "value"), INPUTS.values(), ids=INPUTS)
-def test_arguments_become_an_object(arguments: str, value: dict[str, Any]) -> None:
-    assert tool_input(arguments) == value
+@pytest.mark.parametrize("stop_reason", ["max_tokens", "model_context_window_exceeded"])
+def test_arguments_become_an_object(arguments: str, value: dict[str, Any], stop_reason: StopReason) -> None:
+    assert tool_input(arguments, cut_off=True) == value
     writer = MessageWriter()
     writer.begin_tool_use("toolu_1", "f")
     writer.input_json(arguments)
     writer.end_block()
-    assert body_of(writer)["content"] == [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": value}]
+    body = body_of(writer, Finish(stop_reason, None, END.usage))
+    assert body["content"] == [{"type": "tool_use", "id": "toolu_1", "name": "f", "input": value}]
+
+
+@pytest.mark.parametrize("arguments", [text for name, (text, _) in INPUTS.items() if name.startswith("cut ")])
+@pytest.mark.parametrize("stop_reason", ["tool_use", "end_turn", "stop_sequence", "refusal"])
+def test_arguments_that_no_limit_cut_off_are_not_completed(arguments: str, stop_reason: StopReason) -> None:
+    writer = MessageWriter()
+    writer.begin_tool_use("toolu_1", "f")
+    writer.input_json(arguments)
+    writer.end_block()
+    body = body_of(writer, Finish(stop_reason, None, END.usage))
+    assert body["content"][0]["input"] == unparsed(arguments)
+
+
+def test_a_limit_cuts_off_the_last_call_only() -> None:
+    writer = MessageWriter()
+    for arguments in ('{"command":"rm -rf /srv/build', '{"command":"ls'):
+        writer.begin_tool_use("toolu_1", "f")
+        writer.input_json(arguments)
+        writer.end_block()
+    body = body_of(writer, Finish("max_tokens", None, END.usage))
+    assert [block["input"] for block in body["content"]] == [
+        unparsed('{"command":"rm -rf /srv/build'),
+        {"command": "ls"},
+    ]
 
 
 @settings(max_examples=150, deadline=None, database=None)
 @given(arguments=st.text(max_size=30) | st.text(alphabet='{}[]",:\\ut1ea ', max_size=30))
 def test_any_arguments_become_an_object(arguments: str) -> None:
-    value = tool_input(arguments)
-    assert isinstance(value, dict)
-    assert msgspec.json.decode(msgspec.json.encode(value)) == value
+    for cut_off in (True, False):
+        value = tool_input(arguments, cut_off=cut_off)
+        assert isinstance(value, dict)
+        assert msgspec.json.decode(msgspec.json.encode(value)) == value
 
 
 def _write_text(writer: BlockWriter, pieces: list[str]) -> None:

@@ -67,7 +67,8 @@ _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
 )
 # OpenAI
 _MOST_DESCRIPTION: Final = re.compile(
-    r"tools\[\d{1,9}\]\.function\.description'?: string too long\. Expected a string with maximum length (\d{1,9})(?!\d)"
+    r"tools\[\d{1,9}\]\.function\.description'?: string too long\. "
+    r"Expected a string with maximum length (\d{1,9})(?!\d)"
 )
 # Gemini names each keyword on a separate line
 _SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]{1,64})" at '(?:tools|request\.tools)\[""")
