@@ -10,6 +10,10 @@ from gateway.anthropic.ids import new_request_id
 from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish, Usage
 
+# the longest name and the longest message kept of what clients and backends send
+NAME_CHARACTERS: Final = 200
+TEXT_CHARACTERS: Final = 1000
+
 
 class LiveCount(Protocol):
     """Counts bytes by itself while it writes an answer; see `RequestRecord.live`."""
@@ -18,14 +22,17 @@ class LiveCount(Protocol):
 
 
 class RequestRecord(Struct, eq=False):
-    """One request and its answer. Holds no token, no prompt and no answer. Times are those of `time.perf_counter`."""
+    """One request and its answer. Holds no token, no prompt and no answer. Times are those of `time.perf_counter`.
+
+    Names and messages are cut as they are set, since they are kept and shown in many places.
+    """
 
     request_id: str = field(default_factory=new_request_id)
     started: float = field(default_factory=time.perf_counter)
     # the name of the client's key, if the gateway has keys
     client: str | None = None
-    model: str | None = None
-    backend_model: str | None = None
+    _model: str | None = None
+    _backend_model: str | None = None
     stream: bool | None = None
     # of a stream: knows its progress
     writer: StreamWriter | None = None
@@ -42,8 +49,35 @@ class RequestRecord(Struct, eq=False):
     cut: bool = False
     retries: int | None = None
     outcome: str = "ok"
-    error: str | None = None
+    _error: str | None = None
     error_type: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model that the client asks for."""
+        return self._model
+
+    @model.setter
+    def model(self, name: str | None) -> None:
+        self._model = _cut(name, NAME_CHARACTERS)
+
+    @property
+    def backend_model(self) -> str | None:
+        """The backend's name for it."""
+        return self._backend_model
+
+    @backend_model.setter
+    def backend_model(self, name: str | None) -> None:
+        self._backend_model = _cut(name, NAME_CHARACTERS)
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, in words."""
+        return self._error
+
+    @error.setter
+    def error(self, text: str | None) -> None:
+        self._error = _cut(text, TEXT_CHARACTERS)
 
     @property
     def sent(self) -> int:
@@ -61,6 +95,10 @@ class RequestRecord(Struct, eq=False):
         if self.first_event is None:
             self.first_event = time.perf_counter()
         self.counted += size
+
+
+def _cut(text: str | None, most: int) -> str | None:
+    return text if text is None or len(text) <= most else f"{text[:most]}…"
 
 
 RECORD: Final = web.RequestKey("record", RequestRecord)

@@ -11,7 +11,7 @@ from gateway.record.request_record import RequestRecord
 
 # requested every few seconds, and of no interest in a log
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
-# the longest model name shown: a client may send one as long as the body limit allows
+# the longest path or method shown: a client may send one as long as HTTP's limits allow
 _NAME_CHARACTERS: Final = 200
 
 log = structlog.get_logger("gateway.access")
@@ -30,11 +30,11 @@ def _fields(request: web.Request, record: RequestRecord, status: int | None) -> 
     usage, first, renamed = record.usage, record.first_event, record.backend_model
     fields = {
         "request_id": record.request_id,
-        "method": request.method,
-        "path": request.path,
+        "method": _cut(request.method),
+        "path": _cut(request.path),
         "status": status,
         "outcome": record.outcome,
-        "model": _cut(record.model),
+        "model": record.model,
         "stream": record.stream,
         "stop_reason": record.stop_reason,
         "input_tokens": usage.input_tokens if usage else None,
@@ -46,7 +46,7 @@ def _fields(request: web.Request, record: RequestRecord, status: int | None) -> 
         "bytes_out": record.sent or None,
     }
     if renamed != record.model:
-        fields["backend_model"] = _cut(renamed)
+        fields["backend_model"] = renamed
     if record.client is not None:
         fields["client"] = record.client
     if record.retries:
@@ -56,5 +56,5 @@ def _fields(request: web.Request, record: RequestRecord, status: int | None) -> 
     return {name: value for name, value in fields.items() if value is not None} if None in fields.values() else fields
 
 
-def _cut(name: str | None) -> str | None:
-    return name if name is None or len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"

@@ -1,7 +1,7 @@
 """Logs: structured, one line each, to standard error."""
 
 import logging
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -9,10 +9,20 @@ import msgspec
 import structlog
 
 from gateway.observability.logs.console import BLOCKS
+from gateway.observability.logs.writer import LogWriter, standard_error
 from gateway.record.trace_id import TRACE_ID
 
 # methods that are not named after their level
 _LEVELS: Final = {"exception": "error", "warn": "warning"}
+# the longest text in a line, and the longest traceback, of which beginning and end are kept
+_TEXT_CHARACTERS: Final = 1000
+_TRACEBACK_CHARACTERS: Final = 8000
+_MOST_ITEMS: Final = 1000
+# a line that is longer with texts of that length gets shorter ones
+_LINE_BYTES: Final = 16 * 1024
+_SHORT_CHARACTERS: Final = 100
+
+log = structlog.get_logger(__name__)
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -23,8 +33,12 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
     `format_`: `console`, `json`, or `auto`, which means console if the stream is a terminal. Tracebacks are plain: a
     rich one would show the values of variables, and with them tokens and prompts. `cache`: loggers keep these settings
     from their first line on, which is faster.
+
+    Without a `stream`, lines go to standard error from a thread: see `gateway.observability.logs.writer`.
     """
-    stream = stream or sys.stderr
+    stream = stream or standard_error()
+    if isinstance(stream, LogWriter):
+        stream.on_flow = _tell_dropped
     console = format_ == "console" or (format_ == "auto" and stream.isatty())
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = []
@@ -37,6 +51,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         ]
         renderers = [
             structlog.processors.format_exc_info,
+            _bound,
             _escape,
             _blocks(structlog.dev.ConsoleRenderer(colors=stream.isatty())),
         ]
@@ -47,7 +62,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=cache,
     )
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -55,6 +70,25 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def count_dropped(count: Callable[[], None]) -> None:
+    """Call `count` for each line that is dropped from now on because standard error takes none."""
+    stream = standard_error()
+    if isinstance(stream, LogWriter):
+        stream.on_drop = count
+
+
+def _tell_dropped(lines: int) -> None:
+    log.warning("log lines dropped", lines=lines, reason="standard error took no lines for a while")
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Logs what other libraries log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's hook
+        """Log that a record could not be formatted; the default writes to standard error itself, which may block."""
+        log.warning("log line not formatted", logger=record.name)
 
 
 def _add_trace_id(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -98,4 +132,43 @@ def _to_json(_: Any, method: str, line: structlog.typing.EventDict) -> str:
         line = structlog.processors.format_exc_info(None, method, line)
     if trace_id := TRACE_ID.get():
         line["trace_id"] = trace_id
-    return _encode({**head, **line}).decode()
+    whole = {**head, **line}
+    try:
+        text = _encode(whole)
+    except Exception:  # noqa: BLE001  # a value that cannot be encoded must not fail the request that it is about
+        text = _encode(_shortened(whole, _TEXT_CHARACTERS))
+    # otherwise no text can be too long
+    if len(text) > _TEXT_CHARACTERS:
+        text = _encode(_shortened(whole, _TEXT_CHARACTERS))
+        if len(text) > _LINE_BYTES:
+            text = _encode(_shortened(whole, _SHORT_CHARACTERS))
+    return text.decode()
+
+
+def _bound(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return _shortened(line, _TEXT_CHARACTERS)
+
+
+def _shortened(line: structlog.typing.EventDict, most: int) -> structlog.typing.EventDict:
+    """The line with texts of at most so many characters: clients and backends choose names and messages."""
+    short = {name: _short(value, most) for name, value in line.items()}
+    if isinstance(trace := line.get("exception"), str):
+        half = most * _TRACEBACK_CHARACTERS // _TEXT_CHARACTERS // 2
+        short["exception"] = trace if len(trace) <= 2 * half else f"{trace[:half]}\n…\n{trace[-half:]}"
+    return short
+
+
+def _short(value: Any, most: int) -> Any:
+    if value is None or isinstance(value, bool | float | datetime):
+        return value
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    if isinstance(value, list | tuple):
+        return [_short(item, most) for item in value[:_MOST_ITEMS]]
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except Exception:  # noqa: BLE001  # see above
+        text = f"a {type(value).__name__}"
+    text = text if len(text) <= most else f"{text[:most]}…"
+    # half a character, which UTF-8 cannot express
+    return text.encode(errors="backslashreplace").decode()

@@ -17,6 +17,7 @@ from gateway.interprocess.counters import Counters
 from gateway.observability.metrics.series import (
     BACKEND_ERRORS,
     DISCONNECTS,
+    DROPPED_LINES,
     DURATION,
     FROM_THE_START,
     LAG,
@@ -28,6 +29,7 @@ from gateway.observability.metrics.series import (
     WAITING,
     SeriesGroup,
 )
+from gateway.record.api_paths import api_path
 from gateway.record.request_record import RequestRecord
 from gateway.translate.refusals.faults import kind_of
 
@@ -35,6 +37,8 @@ MOST_MODELS: Final = 50
 OTHER: Final = "other"
 # the longest model name used as a label; no real name is longer
 _LABEL_CHARACTERS: Final = 200
+# names whose cells are remembered; for others they are looked up each time
+_MOST_KNOWN: Final = 1000
 
 _BOUNDS: Final = DURATION.series[0].bounds
 _FIRST_BOUNDS, _TOKEN_BOUNDS, _STREAM_BOUNDS = (series.bounds for series in MODEL.series[:3])
@@ -88,6 +92,10 @@ class Metrics:
         """The circuit breaker's state changed."""
         self._count(TRANSITIONS, old, new)
 
+    def line_dropped(self) -> None:
+        """A line of the log was dropped."""
+        self._count(DROPPED_LINES)
+
     def loop_lagged(self, seconds: float) -> None:
         """A timer of the event loop fired this many seconds late."""
         self._observe(self._lag, _LAG_BOUNDS, seconds)
@@ -116,8 +124,10 @@ class Metrics:
             return self._find(MODEL, OTHER)
         known = {name[1] for name in self._counters.table.totals() if name[0] == MODEL.name} - {OTHER}
         label = model if model in known or len(known) < MOST_MODELS else OTHER
-        # cache only listed names: clients may invent any number of others
-        at = self._models[model] = self._find(MODEL, label)
+        at = self._find(MODEL, label)
+        # only listed names: clients may invent any number of others, and over time a backend may, too
+        if len(self._models) < _MOST_KNOWN:
+            self._models[model] = at
         return at
 
     def _find(self, group: SeriesGroup, *labels: str) -> int:
@@ -138,4 +148,4 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 def _path(request: web.Request) -> str:
     """The route's path, with placeholders instead of the client's values."""
     resource = request.match_info.route.resource
-    return OTHER if resource is None else resource.canonical.replace("/v1/v1/", "/v1/", 1)
+    return OTHER if resource is None else api_path(resource.canonical)

@@ -146,6 +146,16 @@ DISCONNECTS: Final = SeriesGroup(
         ),
     ),
 )
+DROPPED_LINES: Final = SeriesGroup(
+    "dropped_lines",
+    (),
+    (
+        _counter(
+            "log_lines_dropped_total",
+            "Lines of the log that were dropped because standard error did not take them in time.",
+        ),
+    ),
+)
 LAG: Final = SeriesGroup(
     "lag",
     (),
@@ -159,7 +169,8 @@ LAG: Final = SeriesGroup(
 )
 
 GROUPS: Final = {
-    group.name: group for group in (REQUESTS, DURATION, MODEL, BACKEND_ERRORS, RETRIES, TRANSITIONS, DISCONNECTS, LAG)
+    group.name: group
+    for group in (REQUESTS, DURATION, MODEL, BACKEND_ERRORS, RETRIES, TRANSITIONS, DISCONNECTS, DROPPED_LINES, LAG)
 }
 
 KINDS: Final = (
@@ -184,6 +195,7 @@ STREAMING: Final = "streaming"
 # created at the start: a rate misses the first failure of a series that begins with it
 FROM_THE_START: Final = (
     (LAG, ()),
+    (DROPPED_LINES, ()),
     *((BACKEND_ERRORS, (kind,)) for kind in KINDS),
     *((RETRIES, (kind,)) for kind in KINDS[:6]),
     *((DISCONNECTS, (stage,)) for stage in (WAITING, STREAMING)),

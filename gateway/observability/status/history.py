@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.anthropic.writer import Usage
 from gateway.observability.status.advice import advice
 from gateway.observability.status.state import Failure, Finished, Totals
+from gateway.record.api_paths import GUARDED, MESSAGES, messages_path
 from gateway.record.request_record import RequestRecord
 
 _MOST_FINISHED: Final = 50
@@ -19,7 +20,8 @@ _MOST_FAILURES: Final = 20
 # the longest model name shown, since clients choose them
 _NAME_CHARACTERS: Final = 120
 _TEXT_CHARACTERS: Final = 400
-_MESSAGES: Final = ("/v1/messages", "/v1/v1/messages")
+_MOST_THINKERS: Final = 100
+
 
 
 # what is kept of a request until somebody looks: id; `time.perf_counter` at its start, first event and end; `time.time`
@@ -34,8 +36,8 @@ class History:
 
     def __init__(self) -> None:
         self.totals = Totals()
-        # models of which an answer contained thinking
-        self.thinkers: set[str] = set()
+        # models of which an answer contained thinking, the one that did so last at the end
+        self._thinkers: dict[str, None] = {}
         self._ended: deque[_Row] = deque(maxlen=_MOST_FINISHED)
         self._failed: deque[_Row] = deque(maxlen=_MOST_FAILURES)
 
@@ -45,16 +47,21 @@ class History:
         This runs for every request, so it defers all formatting until somebody looks.
         """
         path = request.path
-        if path in _MESSAGES:
+        if messages_path(path) == MESSAGES:
             row = _row(record, status)
             self._ended.append(row)
             self._count(record)
-        elif record.error is None or not path.startswith("/v1/"):
+        elif record.error is None or not path.startswith(GUARDED):
             return
         else:
             row = _row(record, status)
         if record.error is not None:
             self._failed.append(row)
+
+    @property
+    def thinkers(self) -> set[str]:
+        """The models of which an answer contained thinking; of many, those that did so last."""
+        return set(self._thinkers)
 
     @property
     def finished(self) -> list[Finished]:
@@ -92,7 +99,13 @@ class History:
             totals.cached_tokens += usage.cache_read_input_tokens
             totals.output_tokens += usage.output_tokens
         if writer is not None and writer.has_thought and (model := record.backend_model):
-            self.thinkers.add(model)
+            self._note_thinker(_shown(model))
+
+    def _note_thinker(self, model: str) -> None:
+        self._thinkers.pop(model, None)
+        self._thinkers[model] = None
+        if len(self._thinkers) > _MOST_THINKERS:
+            del self._thinkers[next(iter(self._thinkers))]
 
 
 def shown_model(record: RequestRecord) -> str:

@@ -24,6 +24,8 @@ from gateway import __version__
 # the time to send waiting spans at shutdown
 _FLUSH_SECONDS: Final = 2.0
 _REASON_CHARACTERS: Final = 200
+# different messages of OpenTelemetry that are passed on
+_MOST_TOLD: Final = 100
 
 log = structlog.get_logger(__name__)
 
@@ -148,8 +150,8 @@ class _Listener(logging.Handler):
         message = record.getMessage()[:_REASON_CHARACTERS]
         if record.name.startswith("opentelemetry.exporter."):
             self.reason = message
-        elif str(record.msg) not in self._told:
-            self._told.add(str(record.msg))
+        elif (text := str(record.msg)[:_REASON_CHARACTERS]) not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(text)
             log.warning("traces", said=message)
 
 

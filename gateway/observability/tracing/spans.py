@@ -35,16 +35,14 @@ from gateway.anthropic.request import MessagesRequest
 from gateway.backend.endpoint import Endpoint
 from gateway.backend.trace_context import TRACE, CallTrace, TraceContext, read_context
 from gateway.openai.chunk import answering_model
+from gateway.record.api_paths import messages_path
 from gateway.record.request_record import RequestRecord
 from gateway.record.trace_id import TRACE_ID
 from gateway.translate.refusals.faults import BackendFault, kind_of
 
 Value = str | int | float | bool | list[str]
 
-# by the route's path, with its placeholders
-_ROUTES: Final = {
-    f"{prefix}/messages{rest}": f"/v1/messages{rest}" for prefix in ("/v1", "/v1/v1") for rest in ("", "/count_tokens")
-}
+
 # the longest value that a client or a backend may choose
 _CHARACTERS: Final = 200
 # profiles that have another name in the conventions, which call any provider of OpenAI's API `openai`
@@ -73,7 +71,7 @@ class SpanTracer:
     def began(self, request: web.Request, record: RequestRecord) -> None:
         """Start the span of a request for messages or their token count, in the client's trace if it sent one."""
         resource = request.match_info.route.resource
-        route = None if resource is None else _ROUTES.get(resource.canonical)
+        route = None if resource is None else messages_path(resource.canonical)
         if route is not None:
             request[TRACE] = request[_SPAN] = self._begin(request, record, route)
 
@@ -85,16 +83,16 @@ class SpanTracer:
     def _begin(self, request: web.Request, record: RequestRecord, route: str) -> "RequestSpan":
         clock = time.time_ns() - round(time.perf_counter() * 1e9)
         attributes: dict[str, Value] = {
-            "http.request.method": request.method,
+            "http.request.method": _cut(request.method),
             "http.route": route,
-            "url.path": request.path,
+            "url.path": _cut(request.path),
             "url.scheme": request.scheme,
             "claude_gateway.request_id": record.request_id,
         }
         if agent := request.headers.get("User-Agent"):
             attributes["user_agent.original"] = _cut(agent)
         span = self._tracer.start_span(
-            f"{request.method} {route}",
+            f"{_cut(request.method)} {route}",
             context=_remote(read_context(request.headers)),
             kind=SpanKind.SERVER,
             attributes=attributes,
