@@ -17,6 +17,7 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.known_tools import LEAST_BYTES, KnownTools, SharedTools
 from gateway.anthropic.long_messages import cut_out_messages
 from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequest, Source, Tool
+from gateway.anthropic.server_features import refuse_server_features
 
 
 class Typed(Struct):
@@ -30,24 +31,21 @@ _NOT_READ: Final = (
     "betas",
     "billing_policy",
     "cache_control",
-    "compaction",
-    "container",
     "context_management",
     "diagnostics",
     "fallback_credit_token",
     "fallbacks",
     "inference_geo",
-    "mcp_servers",
     "metadata",
     "service_tier",
     "speed",
-    "thread",
 )
 # the deepest nesting of blocks: a text in the source of a document in a tool result
 _LEVELS: Final = 4
 _ROLES: Final = frozenset({"user", "assistant", "system"})
 _PATH: Final = re.compile(r" - at `\$([^`]*)`\Z")
 _INDEX: Final = re.compile(r"\[(\d+)\]")
+_TOO_LONG: Final = re.compile(r"Expected `str` of length <= (\d+)")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 # bytes allowed for unknown fields and for the whitespace around fields
 _MOST_UNKNOWN: Final = 1024 * 1024
@@ -249,6 +247,8 @@ def _in_words(error: ValidationError) -> str:
     if match := _PATH.search(text):
         text = text[: match.start()]
         place = _INDEX.sub(r".\1", match[1].replace("[...]", ".*")).lstrip(".")
+    if match := _TOO_LONG.fullmatch(text):
+        text = f"String should have at most {match[1]} characters"
     if match := _MISSING.fullmatch(text):
         text, place = "Field required", f"{place}.{match[1]}".lstrip(".")
     return f"{place or 'the request body'}: {text}"

@@ -7,18 +7,27 @@ Structs that occur by the thousand in a conversation form no cycles and are not 
 (`gc=False`).
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 _NO_RAW: Final = Raw(b"")
+
+# Anthropic's own limits are 256 characters for models and 128 for tools
+LONGEST_NAME: Final = 256
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+"""A name or a type. Names are compared, searched for and quoted."""
+Id = Annotated[str, Meta(max_length=16 * 1024)]
+"""An id of a call. Some servers keep kilobytes in it: LiteLLM appends Gemini's thought signature
+(`BerriAI/litellm`, `THOUGHT_SIGNATURE_SEPARATOR`).
+"""
 
 
 class Source(Struct, gc=False):
     """Where an image or a document comes from: `base64`, `text`, `content`, `url` or `file`."""
 
-    type: str = ""
-    media_type: str | None = None
+    type: Name = ""
+    media_type: Name | None = None
     data: str | None = None
     url: str | None = None
     file_id: str | None = None
@@ -32,21 +41,21 @@ class Block(Struct, gc=False):
     `search_result` blocks.
     """
 
-    type: str
+    type: Name
     text: str | None = None
     source: Source | str | None = None
     title: str | None = None
     context: str | None = None
-    id: str | None = None
-    name: str | None = None
+    id: Id | None = None
+    name: Name | None = None
     input: Raw = _NO_RAW
-    tool_use_id: str | None = None
+    tool_use_id: Id | None = None
     content: str | list["Block"] | dict[str, Any] | None = None
     is_error: bool | None = None
     thinking: str | None = None
     signature: str | None = None
     data: Any = None
-    tool_name: str | None = None
+    tool_name: Name | None = None
 
 
 class Message(Struct, gc=False):
@@ -63,8 +72,8 @@ class Message(Struct, gc=False):
 class Tool(Struct, gc=False):
     """A tool; `input_schema` is empty for tools that Anthropic's servers would run."""
 
-    name: str | None = None
-    type: str | None = None
+    name: Name | None = None
+    type: Name | None = None
     description: str | None = None
     input_schema: Raw = _NO_RAW
     defer_loading: bool | None = None
@@ -73,36 +82,36 @@ class Tool(Struct, gc=False):
 class ToolChoice(Struct):
     """`auto`, `any`, `tool` (with `name`) or `none`."""
 
-    type: str
-    name: str | None = None
+    type: Name
+    name: Name | None = None
     disable_parallel_tool_use: bool | None = None
 
 
 class Thinking(Struct):
     """`enabled` (with a budget), `adaptive`, `disabled` or a later form."""
 
-    type: str
+    type: Name
     budget_tokens: int | None = None
 
 
 class Format(Struct):
     """An output format; `json_schema` is the only one."""
 
-    type: str
+    type: Name
     schema: Raw = _NO_RAW
 
 
 class OutputConfig(Struct):
     """`effort` (low to max) and `format`."""
 
-    effort: str | None = None
+    effort: Name | None = None
     format: Format | None = None
 
 
 class MessagesRequest(Struct):
     """The body of `POST /v1/messages`; `count_tokens` takes the same without `max_tokens`."""
 
-    model: str
+    model: Name
     messages: list[Message]
     max_tokens: int | None = None
     system: str | list[Block] | None = None
@@ -116,6 +125,11 @@ class MessagesRequest(Struct):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: Format | None = None
+    # what only Anthropic's servers can do; read to be refused
+    thread: Raw = _NO_RAW
+    compaction: Raw = _NO_RAW
+    container: Raw = _NO_RAW
+    mcp_servers: Raw = _NO_RAW
 
 
 # the block types whose fields are read; all others are reduced to their type

@@ -500,6 +500,31 @@ odd_values = json_values(
 )
 
 
+TOOL = {"name": "t", "input_schema": {}}
+LONG_NAMES = {
+    "model": body(model="m" * 257),
+    "tools.0.name": body(tools=[{**TOOL, "name": "t" * 257}]),
+    "tool_choice.name": body(tool_choice={"type": "tool", "name": "t" * 257}),
+    "messages.0.content.0.name": of_blocks({"type": "tool_use", "id": "1", "name": "t" * 257, "input": {}}),
+    "messages.0.content.0.id": of_blocks({"type": "tool_use", "id": "1" * 16385, "name": "t", "input": {}}),
+    "messages.0.content.0.tool_use_id": of_blocks({"type": "tool_result", "tool_use_id": "1" * 16385}),
+    "messages.0.content.0.source.media_type": of_blocks({"type": "image", "source": {"media_type": "m" * 257}}),
+}
+
+
+@pytest.mark.parametrize("place", LONG_NAMES)
+def test_a_name_of_any_length_is_refused_with_its_place(place: str) -> None:
+    most = 16384 if place.endswith("id") else 256
+    assert refusal(LONG_NAMES[place]) == f"{place}: String should have at most {most} characters"
+
+
+def test_the_longest_names_are_taken() -> None:
+    name, call = "é" * 256, "x" * 16384
+    data = body(model=name, tools=[{**TOOL, "name": name}])
+    assert decode_request(data).model == name
+    assert blocks_of(of_blocks({"type": "tool_use", "id": call, "name": name, "input": {}}))[0].id == call
+
+
 def decoded_or_refused(data: bytes) -> MessagesRequest | str:
     try:
         return decode_request(data)

@@ -109,7 +109,7 @@ async def test_an_unknown_model_is_a_404(scripted: ScriptedBackend, start_gatewa
     assert (await response.json())["error"]["type"] == "not_found_error"
 
 
-@pytest.mark.parametrize("limit", ["0", "1001", "x", "-1"])
+@pytest.mark.parametrize("limit", ["0", "1001", "x", "-1", "9" * 5000])
 async def test_a_limit_out_of_range_is_a_400(limit: str, embedded: str, start_gateway: StartGateway) -> None:
     gateway = await start_gateway(embedded)
 
@@ -117,6 +117,28 @@ async def test_a_limit_out_of_range_is_a_400(limit: str, embedded: str, start_ga
 
     assert response.status == 400
     assert (await response.json())["error"]["message"] == "limit: Input should be a number from 1 to 1000"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"/v1/models/{'x' * 257}", "model_id"),
+        (f"/v1/models?after_id={'x' * 257}", "after_id"),
+        (f"/v1/models?before_id={'x' * 257}", "before_id"),
+    ],
+)
+async def test_a_name_that_is_too_long_is_a_400(
+    path: str, field: str, embedded: str, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(embedded)
+
+    response = await gateway.get(path, headers=TOKEN)
+
+    assert response.status == 400
+    assert (await response.json())["error"] == {
+        "type": "invalid_request_error",
+        "message": f"{field}: String should have at most 256 characters",
+    }
 
 
 async def test_a_backend_without_a_list_says_so(scripted: ScriptedBackend, start_gateway: StartGateway) -> None:

@@ -3,14 +3,23 @@
 A name is looked up as it is, in any case, without `[1m]`, and without the `claude-` that the list for clients adds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from heapq import nlargest
+from itertools import islice
 from typing import Final
 
 from gateway.anthropic.errors import ApiError
 from gateway.openai.models import Model
 
 _NAMES_SHOWN: Final = 20
+_NAMES_MEANT: Final = 3
+# how alike a name must be; less than a third or more than three times as long, it cannot be
+_ALIKE: Final = 0.5
+# of the names that are searched for a similar one: their characters, how many are looked at, how many are compared
+_LONGEST: Final = 100
+_MOST_LISTED: Final = 500
+_MOST_COMPARED: Final = 8
 # Claude Code's suffix for a long context, which it removes itself; other clients may not
 _LONG_CONTEXT: Final = "[1m]"
 # Claude Code shows only models whose id contains "claude" or "anthropic"
@@ -59,8 +68,7 @@ class ModelList:
 
     def unknown(self, name: str) -> ApiError:
         """The error for a name that is not in the list: 404, with the nearest and the available names."""
-        by_lower_case = self._by_lower_case
-        near = [by_lower_case[match].id for match in get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)]
+        near = [self._by_lower_case[match].id for match in _nearest(name.lower(), self._by_lower_case)]
         ids = list(self._by_id)
         shown = ", ".join(ids[:_NAMES_SHOWN]) + (f" and {len(ids) - _NAMES_SHOWN} more" * (len(ids) > _NAMES_SHOWN))
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -69,6 +77,26 @@ class ModelList:
             f"model: {name[:200]!r} is not served by this backend.{hint} Available: {shown}. Choose one, or "
             "map the name with MODEL_MAP.",
         )
+
+
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
+    """The names that resemble `name`, the most similar first.
+
+    Comparing two names takes time by the product of their lengths: only a few names are compared, and no long ones.
+    """
+    if len(name) > _LONGEST:
+        return []
+    alike = (other for other in names if len(other) <= _LONGEST and len(name) <= 3 * len(other) <= 9 * len(name))
+    candidates = list(islice(alike, _MOST_LISTED))
+    if len(candidates) > _MOST_COMPARED:
+        pairs = _pairs(name)
+        candidates = nlargest(_MOST_COMPARED, candidates, key=lambda other: len(pairs & _pairs(other)))
+    return get_close_matches(name, candidates, n=_NAMES_MEANT, cutoff=_ALIKE)
+
+
+def _pairs(name: str) -> set[str]:
+    """The pairs of characters that follow each other."""
+    return set(map(str.__add__, name, name[1:]))
 
 
 def alias(model_id: str) -> str | None:

@@ -23,7 +23,7 @@ MOST_KEPT = 30 * MIB
 
 def request(body: bytes, *fields: str, path: str = "/v1/messages", length: int | None = None) -> bytes:
     size = len(body) if length is None else length
-    lines = [f"POST {path} HTTP/1.1", "Host: gateway", f"Authorization: {TOKEN['Authorization']}", *fields]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Authorization: {TOKEN['Authorization']}", *fields]
     return "\r\n".join([*lines, f"Content-Length: {size}", "", ""]).encode() + body
 
 
