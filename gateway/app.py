@@ -267,6 +267,7 @@ def _make_backend(settings: Settings) -> Backend:
         ),
         retry=RetryPolicy(settings.backend_retries, settings.backend_retry_secs),
         connections=settings.backend_connections,
+        longest_answer=settings.max_answer_mib * 1024 * 1024,
         key=settings.backend_api_key,
     )
 

@@ -211,6 +211,9 @@ class Settings:
         "MIB",
         "the memory for all request bodies together, of which one client gets half; auto: a quarter of this machine's",
     )
+    max_answer_mib: int = _setting(
+        "64", _count, "MIB", "the largest answer of the backend that is not a stream; it must fit into memory"
+    )
     request_timeout_secs: float = _setting(
         "300", _seconds, "SECONDS", "how long a client may take to send a whole request body"
     )

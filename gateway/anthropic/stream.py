@@ -149,6 +149,11 @@ class StreamWriter:
         return self._index >= 0
 
     @property
+    def holds_frames(self) -> bool:
+        """Whether `take` would return anything."""
+        return bool(self._frames)
+
+    @property
     def closed(self) -> bool:
         """Whether the stream has ended, normally or with an error."""
         return self._state is State.CLOSED

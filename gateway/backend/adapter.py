@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -13,7 +14,8 @@ import structlog
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 
-from gateway.backend.connection.call import Call, refusal
+from gateway.backend.connection.answer_limits import LIST_BYTES, BeyondLimit
+from gateway.backend.connection.call import MIB, Call, refusal
 from gateway.backend.connection.post import FAILURES, Attempt, Post, Response
 from gateway.backend.connection.read_timeouts import ReadTimeouts
 from gateway.backend.endpoint import Endpoint
@@ -27,6 +29,8 @@ from gateway.openai.profile import GENERIC
 from gateway.translate.refusals.faults import BackendFault, fault_from_response
 
 _LIST_SECONDS: Final = 10.0
+# a list that is decoded in a few milliseconds
+_SHORT_LIST: Final = 64 * 1024
 _CLOSE_SECONDS: Final = 2.0
 # Idle connections are closed before the server closes them, which could cut a request short. Servers on the user's own
 # machines wait 5 s (llama.cpp, uvicorn); hosted ones wait a minute or more, and a new connection to them costs more.
@@ -62,9 +66,11 @@ class Backend:
         timeouts: Timeouts,
         retry: RetryPolicy,
         connections: int = 0,
+        longest_answer: int = 64 * MIB,
         key: str = "",
     ) -> None:
-        """`connections`: the most at a time; 0 for no limit. `key` goes to the backend in place of a client's token.
+        """`connections`: the most at a time; 0 for no limit. `longest_answer`: the most bytes of an answer that is no
+        stream. `key` goes to the backend in place of a client's token.
 
         Needs a running event loop.
         """
@@ -75,6 +81,7 @@ class Backend:
         self._timeouts = timeouts
         self._retry = retry
         self._connections = connections
+        self._longest_answer = longest_answer
         self._key = key
         self._key_header = (profile_for_host(endpoint.host) or GENERIC).key_header
         self._key_line = f"{self._key_header}: {self._scheme}".encode()
@@ -84,14 +91,10 @@ class Backend:
             timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        self._send = Post(
-            self._session,
-            endpoint.chat,
-            self._watch,
-            connect=timeouts.connect,
-            send=timeouts.send,
-            answer=timeouts.answer,
-        )
+        connect, send, answer = timeouts.connect, timeouts.send, timeouts.answer
+        make_post = partial(Post, watch=self._watch, connect=connect, send=send, answer=answer)
+        self._send = make_post(self._session, endpoint.chat)
+        self._ask_for_list = make_post(self._session, endpoint.models, method="GET")
 
     async def chat(
         self, body: bytes | bytearray, *, token: str, stream: bool, model: str = "", trace: Trace = UNTRACED
@@ -111,7 +114,15 @@ class Backend:
             traced = trace.call()
             try:
                 response = await self._guarded(body, headers, permit, traced, stream=stream)
-                return Call(response, permit, self._watch, traced, where=self.endpoint.shown, retries=tries - 1)
+                return Call(
+                    response,
+                    permit,
+                    self._watch,
+                    traced,
+                    where=self.endpoint.shown,
+                    retries=tries - 1,
+                    longest=self._longest_answer,
+                )
             except BackendFault as fault:
                 pause = self._retry.pause(fault, tries, time.monotonic() - started)
                 if pause is None or self.breaker.refuses(model):
@@ -127,14 +138,10 @@ class Backend:
 
     async def models(self, token: str | None) -> list[Model]:
         """The model list. Raises BackendFault, also for an answer that is not a list. The breaker is not involved."""
+        headers = "".join(f"{name}: {value}\r\n" for name, value in self.authorization(token or "").items()).encode()
         try:
-            async with self._session.get(
-                self.endpoint.models,
-                headers=self.authorization(token or ""),
-                timeout=aiohttp.ClientTimeout(total=_LIST_SECONDS),
-                allow_redirects=False,
-            ) as response:
-                body = await response.read()
+            async with asyncio.timeout(_LIST_SECONDS):
+                response, body = await self._listed(headers + _HEADERS)
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 raise self._unreachable(error, Attempt()) from None
@@ -143,7 +150,10 @@ class Backend:
                 "overloaded, or still be loading its model"
             )
             raise BackendFault(504, text) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except BeyondLimit as error:
+            text = f"the backend at {self.endpoint.models_shown} sent {error}: check BACKEND_URL"
+            raise BackendFault(502, text) from None
+        except FAILURES as error:
             raise await self._explained(error) from None
         if response.status == 404:
             text = (
@@ -160,12 +170,32 @@ class Backend:
         if response.status != 200:
             raise fault_from_response(response.status, response.headers, body)
         try:
-            return decode_models(body)
+            # what takes long must not keep the event loop busy
+            return decode_models(body) if len(body) < _SHORT_LIST else await asyncio.to_thread(decode_models, body)
         except ValueError as error:
             text = (
                 f"the backend's model list at {self.endpoint.models_shown} cannot be read ({error}): check BACKEND_URL"
             )
             raise BackendFault(502, text) from None
+
+    async def _listed(self, headers: bytes) -> tuple[Response, bytes]:
+        """The answer to a request for the model list, with its body. Raises one of FAILURES."""
+        attempt = Attempt()
+        try:
+            response = await self._ask_for_list(b"", headers, attempt, stream=False)
+        except FAILURES:
+            if not attempt.undelivered:
+                raise
+            response = await self._ask_for_list(b"", headers, Attempt(fresh=True), stream=False)
+        body = bytearray()
+        try:
+            while data := await response.read():
+                body += data
+                if len(body) > LIST_BYTES:
+                    raise BeyondLimit(f"a model list of more than {LIST_BYTES // MIB} MiB")
+        finally:
+            response.close()
+        return response, bytes(body)
 
     async def _explained(self, error: BaseException) -> BackendFault:
         """Like `_unreachable`, but checks first whether the backend speaks TLS."""
@@ -226,16 +256,21 @@ class Backend:
         """Send a request and wait for the head of its response. Raises BackendFault.
 
         Redirects are not followed: the token is for this host only. A server may close idle connections at any time; a
-        request sent on such a connection was not received, and is sent on the next one.
+        request that cannot have arrived on such a connection is sent once more, on a new one.
         """
-        while True:
-            attempt = Attempt()
-            try:
-                return await self._send(body, headers, attempt, stream=stream)
-            except FAILURES as error:
-                closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-                if not (closed and attempt.reused):
-                    raise self._unreachable(error, attempt) from None
+        attempt = Attempt()
+        try:
+            return await self._send(body, headers, attempt, stream=stream)
+        except FAILURES as error:
+            if not (attempt.reused and attempt.undelivered):
+                raise self._unreachable(error, attempt) from None
+            self.asks_again(self._unreachable(error, attempt))
+        log.info("trying again on a new connection")
+        attempt = Attempt(fresh=True)
+        try:
+            return await self._send(body, headers, attempt, stream=stream)
+        except FAILURES as error:
+            raise self._unreachable(error, attempt) from None
 
     def _unreachable(self, error: BaseException, attempt: Attempt) -> BackendFault:
         """A failure to connect or to get an answer, as a fault whose message says what to do."""
@@ -250,6 +285,8 @@ class Backend:
             )
         if isinstance(error, TimeoutError):
             return self._too_slow(error, attempt)
+        if isinstance(error, BeyondLimit):
+            return BackendFault(502, f"the backend at {where} sent {error}: check BACKEND_URL, and the backend's log")
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             said, remedy, _ = tls_trouble(error)
             text = f"no secure connection to the backend at {where}: {said}; {remedy}"
@@ -270,7 +307,7 @@ class Backend:
             text = f"the server at {where} does not speak HTTP: correct the port in BACKEND_URL, or its https://"
             return BackendFault(502, text, taken=attempt.written)
         text = f"the backend at {where} closed the connection before it answered; try again, or check its log"
-        return BackendFault(502, text, taken=attempt.written)
+        return BackendFault(502, text, taken=attempt.written and not attempt.undelivered)
 
     def _too_slow(self, error: TimeoutError, attempt: Attempt) -> BackendFault:
         where, timeouts = self.endpoint.shown, self._timeouts

@@ -50,6 +50,11 @@ class Price(Struct):
     output: Usd | None = None
 
 
+# OpenRouter lists some 500 models, whose ids have at most 70 characters
+_MOST_MODELS: Final = 10_000
+_LONGEST_ID: Final = 256
+# of a list that is malformed but readable
+_LENIENT_BYTES: Final = 1024 * 1024
 # a price below this is per token; any other is per million tokens
 _PER_TOKEN_BELOW: Final = 0.001
 # the OpenRouter parameters and Chutes features that mark a model as able to think
@@ -113,14 +118,17 @@ def _first(price: float | None, other: float | None) -> float | None:
 def decode_models(body: bytes) -> list[Model]:
     """The models in a list, in order; entries that are not models are skipped. Raises ValueError if there is no list.
 
-    Servers send `{"data": [...]}` or a bare list.
+    Servers send `{"data": [...]}` or a bare list. Models beyond the 10,000th, and those with a name of more than 256
+    characters, are skipped.
     """
     try:
         value: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if len(body) > _LENIENT_BYTES:
+            raise ValueError("no JSON") from None
         value = lenient.parse(body)
     entries = value.get("data") if isinstance(value, dict) else value
     if not isinstance(entries, list):
         raise ValueError("no list of models under `data`")
-    named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-    return [lenient.fit(entry, Model) for entry in named if entry["id"]]
+    named = [entry for entry in entries[:_MOST_MODELS] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    return [lenient.fit(entry, Model) for entry in named if 0 < len(entry["id"]) <= _LONGEST_ID]

@@ -1,5 +1,8 @@
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -130,31 +133,117 @@ async def test_a_connection_that_closes_without_an_answer_counts(scripted: Scrip
     assert backend.breaker.failures == 1
 
 
-async def test_an_idle_connection_that_the_server_has_closed_is_not_the_requests_fault() -> None:
-    served = []
+class Server:
+    """A server in threads' way, on plain sockets: what it closes is closed at once, and not in the loop's next round."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        number = len(served)
-        served.append(number)
-        await reader.readuntil(b"{}")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\nok")
-        if number == 0:
-            # keeps the connection, and closes it on the next request without a word
-            await reader.readuntil(b"{}")
-        writer.close()
-        await writer.wait_closed()
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.requests = 0
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    backend = backend_at(url, fail_max=1)
+    async def accept(self) -> socket.socket:
+        connection, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        connection.setblocking(False)
+        return connection
 
-    answers = [await call(backend) for _ in "ab"]
-    await backend.close()
-    server.close()
+    async def read_request(self, connection: socket.socket) -> None:
+        received = b""
+        while not received.endswith(b"{}"):
+            piece = await asyncio.get_running_loop().sock_recv(connection, 65536)
+            if not piece:
+                raise ConnectionError
+            received += piece
+        self.requests += 1
 
-    assert answers == [b"ok", b"ok"]
-    assert len(served) == 2
+    async def answer(self, connection: socket.socket) -> None:
+        await self.read_request(connection)
+        await asyncio.get_running_loop().sock_sendall(
+            connection, b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\nok"
+        )
+
+
+async def test_a_request_on_an_idle_connection_that_was_closed_goes_out_once_more_on_a_new_one() -> None:
+    server = Server()
+    backend = backend_at(server.url, fail_max=1)
+    retried: list[BackendFault] = []
+    backend.on_retry = retried.append
+    calls = [asyncio.create_task(call(backend)) for _ in "ab"]
+    idle = [await server.accept() for _ in calls]
+    for connection in idle:
+        await server.answer(connection)
+    await asyncio.gather(*calls)
+
+    # closed before the request is written, which the client's loop does not know of yet
+    for connection in idle:
+        connection.close()
+    calling = asyncio.create_task(call(backend))
+    connection = await server.accept()
+    await server.answer(connection)
+
+    assert await calling == b"ok"
+    assert server.requests == 3
     assert backend.breaker.state == "closed"
+    assert [fault.taken for fault in retried] in ([False], [])
+    connection.close()
+    await backend.close()
+    server.listener.close()
+
+
+async def test_a_request_that_was_read_on_an_idle_connection_is_not_sent_again() -> None:
+    server = Server()
+    backend = backend_at(server.url, retries=2)
+    retried: list[BackendFault] = []
+    backend.on_retry = retried.append
+    calling = asyncio.create_task(call(backend))
+    connection = await server.accept()
+    await server.answer(connection)
+    await calling
+
+    calling = asyncio.create_task(fault_of(backend))
+    await server.read_request(connection)
+    connection.close()
+    fault = await calling
+
+    assert "closed the connection before it answered" in fault.message
+    assert (fault.status, fault.taken) == (502, True)
+    assert (server.requests, retried) == (2, [])
+    await backend.close()
+    server.listener.close()
+
+
+async def test_a_server_that_resets_every_connection_gets_a_request_at_most_twice() -> None:
+    server = Server()
+    backend = backend_at(server.url)
+    calls = [asyncio.create_task(call(backend)) for _ in "abcde"]
+    idle = [await server.accept() for _ in calls]
+    for connection in idle:
+        await server.answer(connection)
+    await asyncio.gather(*calls)
+
+    async def reset(connection: socket.socket) -> None:
+        with suppress(ConnectionError):
+            await server.read_request(connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    async def reset_all() -> None:
+        while True:
+            await reset(await server.accept())
+
+    resetting = [asyncio.create_task(reset_all()), *(asyncio.create_task(reset(connection)) for connection in idle)]
+    fault = await fault_of(backend)
+
+    assert fault.status == 502
+    assert server.requests <= len(calls) + 2
+    await backend.close()
+    for task in resetting:
+        task.cancel()
+    await asyncio.wait(resetting)
+    for connection in idle:
+        connection.close()
+    await backend.close()
+    server.listener.close()
 
 
 async def test_an_answer_that_breaks_off_counts(scripted: ScriptedBackend, backend: Backend) -> None:
@@ -209,7 +298,9 @@ async def test_a_redirect_is_not_followed(scripted: ScriptedBackend, backend: Ba
 
     fault = await fault_of(backend)
 
-    assert fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to the final address"
+    assert (
+        fault.message == "the backend redirects to https://elsewhere.example/v1: set BACKEND_URL to the final address"
+    )
     assert (fault.status, fault.should_retry) == (502, False)
     assert len(scripted.requests) == 1
 

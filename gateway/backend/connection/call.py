@@ -19,6 +19,7 @@ from gateway.translate.refusals.faults import BackendFault, cut_short, fault_fro
 # how much of an error's body is read: more than any message needs
 _ERROR_BYTES: Final = 256 * 1024
 _ERROR_SECONDS: Final = 5.0
+MIB: Final = 1024 * 1024
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class Call:
     """
 
     __slots__ = (
+        "_longest",
         "_permit",
         "_reads",
         "_response",
@@ -44,14 +46,23 @@ class Call:
     )
 
     def __init__(
-        self, response: Response, permit: Permit, watch: ReadTimeouts, traced: CallTrace, *, where: str, retries: int
+        self,
+        response: Response,
+        permit: Permit,
+        watch: ReadTimeouts,
+        traced: CallTrace,
+        *,
+        where: str,
+        retries: int,
+        longest: int,
     ) -> None:
-        """`retries`: how many tries failed before this one."""
+        """`retries`: how many tries failed before this one; `longest`: the most bytes of a whole answer."""
         self._response = response
         self._permit = permit
         self._watch = watch
         self._traced = traced
         self._where = where
+        self._longest = longest
         self.retries = retries
         # how many seconds a read may wait
         self.patience = watch.seconds
@@ -121,7 +132,7 @@ class Call:
         Returns when `take` returns False, and when the answer has ended or broken off: `read` tells which. Raises what
         `take` raises. `take` must not block.
         """
-        chunks = self._response.chunks
+        chunks = self._response.relayed
         if chunks is None:
             return
         self._waits_since = time.monotonic()
@@ -132,9 +143,16 @@ class Call:
 
     async def read_all(self) -> bytes:
         """The whole answer. Raises BackendFault."""
-        pieces = []
+        pieces, size = [], 0
         while data := await self.read():
             pieces.append(data)
+            size += len(data)
+            if size > self._longest:
+                text = (
+                    f"the backend's answer is larger than {self._longest // MIB} MiB (MAX_ANSWER_MIB): allow more, or "
+                    "check what the backend sends"
+                )
+                raise BackendFault(502, text)
         return b"".join(pieces)
 
     async def drain(self, seconds: float) -> None:

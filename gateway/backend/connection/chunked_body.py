@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 import aiohttp
 
+from gateway.backend.connection.answer_limits import AT_ONCE_BYTES
+
 _LINE_END: Final = b"\r\n"
 # what follows the size of the last chunk if there are no trailers
 _LAST: Final = _LINE_END * 2
@@ -103,9 +105,9 @@ class ChunkedBody:
 
         `make_receiver` makes the receiver of everything read from now on: while this is `relaying`, it may handle whole
         chunks, and it passes the rest on to `receive`. Raises what `take` raises. Content that was not passed to
-        `take`, and errors of the connection, are left to `read`.
+        `take`, content of more than AT_ONCE_BYTES at once, and errors of the connection are left to `read`.
         """
-        if self._waiting and not take(self._all_waiting()):
+        if self._size > AT_ONCE_BYTES or (self._waiting and not take(self._all_waiting())):
             return
         if self._over:
             return
@@ -148,7 +150,7 @@ class ChunkedBody:
             content = data[at + 2 : -2] or self._content_of(data)
         else:
             content = self._content_of(data)
-        if content and (take := self._take) is not None:
+        if content and (take := self._take) is not None and len(content) <= AT_ONCE_BYTES:
             try:
                 if not take(content):
                     self._take = None
@@ -158,6 +160,7 @@ class ChunkedBody:
                 if self._waiter is not None and not self._waiter.done():
                     self._waiter.set_exception(error)
         elif content:
+            self._take = None
             self._keep(content)
         if self._over:
             self._wake()

@@ -1,4 +1,4 @@
-"""Requests for completions: `POST` on the connections of the session's pool.
+"""Requests to the backend, `POST` for completions and `GET` for lists, on the connections of the session's pool.
 
 A session's own `post` is made for any request: redirects, cookies, proxies, traces, bodies of all kinds. Requests
 here differ only in their token and body, and preparing each one anew would cost more than translating it. So the pool
@@ -7,7 +7,7 @@ aiohttp's protocol parses any other answer.
 
 It rests on `ClientSession.connector` and on `BaseConnector.connect`, which is public but takes a `ClientRequest`; the
 answer's head comes from `ResponseHandler.read`. Delete it once `session.post` takes prepared headers and writes head
-and body at once. `POST` is HTTP's own word for what it does, so the module keeps it as its name.
+and body at once.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import Struct
 from yarl import URL
 
+from gateway.backend.connection.answer_limits import AT_ONCE_BYTES
 from gateway.backend.connection.chunked_body import ChunkedBody
 from gateway.backend.connection.read_timeouts import ReadTimeouts
 from gateway.backend.connection.stream_protocol import StreamProtocol, stream_protocol_of
@@ -40,13 +41,18 @@ FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutErr
 
 class Attempt(Struct, eq=False):
     """How far a request got: `queued` for one of a limited number of connections, sent on a `reused` connection, fully
-    `written`, or `stuck` because the backend accepted no data.
+    `written`, or `stuck` because the backend accepted no data. `undelivered`: the connection closed without an answer
+    before the backend can have had the whole request.
+
+    With `fresh`, only a new connection is used.
     """
 
+    fresh: bool = False
     queued: bool = False
     reused: bool = False
     written: bool = False
     stuck: bool = False
+    undelivered: bool = False
 
 
 class Response:
@@ -56,7 +62,7 @@ class Response:
     `Content-Type`.
     """
 
-    __slots__ = ("_connection", "_content", "_front", "_protocol", "_upload", "chunks", "headers", "status")
+    __slots__ = ("_connection", "_content", "_front", "_protocol", "_rest", "_upload", "chunks", "headers", "status")
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Response:
         self._front = front
         self._upload = upload
         self._content: aiohttp.StreamReader | None = None
+        self._rest = b""  # arrived, but not read yet
         self.status = 200
         self.headers: Mapping[str, str] = {}
         self.chunks: ChunkedBody | None = None
@@ -95,7 +102,21 @@ class Response:
         return self.chunks.ended if self.chunks is not None else self._content is None or self._content.is_eof()
 
     async def read(self) -> bytes:
-        """The bytes of the body that have arrived, at least one; empty at the end. Raises one of FAILURES."""
+        """The bytes of the body that have arrived, at least one, at most AT_ONCE_BYTES; empty at the end.
+
+        Raises one of FAILURES.
+        """
+        data, self._rest = self._rest, b""
+        if data:
+            # give other tasks a turn between the parts of much content
+            await asyncio.sleep(0)
+        else:
+            data = await self._read()
+        if len(data) > AT_ONCE_BYTES:
+            data, self._rest = data[:AT_ONCE_BYTES], data[AT_ONCE_BYTES:]
+        return data
+
+    async def _read(self) -> bytes:
         if self.chunks is not None:
             data = await self.chunks.read()
             if data or not self.chunks.given_back:
@@ -103,6 +124,11 @@ class Response:
             self.chunks = None
             await self._read_head()
         return await self._content.readany() if self._content is not None else b""
+
+    @property
+    def relayed(self) -> ChunkedBody | None:
+        """`chunks`, if the next content to be read is there."""
+        return None if self._rest else self.chunks
 
     def fail(self, error: Exception) -> None:
         """Nothing more will arrive: make reads raise `error`."""
@@ -127,6 +153,7 @@ class Response:
         content.on_eof(self._ended)
 
     def _ended(self) -> None:
+        self._front.rest()
         if self._upload is None or self._upload.done():
             self._connection.release()
         else:
@@ -144,7 +171,7 @@ class _Address(aiohttp.ClientRequest):
 
 
 class Post:
-    """Posts to one address."""
+    """Sends requests to one address."""
 
     def __init__(
         self,
@@ -155,9 +182,10 @@ class Post:
         connect: float,
         send: float,
         answer: float,
+        method: str = "POST",
     ) -> None:
         """The times are those of `Timeouts`, in seconds."""
-        request = _Address("POST", url, loop=asyncio.get_running_loop())
+        request = _Address(method, url, loop=asyncio.get_running_loop())
         self._session = session
         self._watch = watch
         # for the pool, which looks only at the address
@@ -167,11 +195,13 @@ class Post:
         self._answer = answer
         self._open = 0
         self._head = (
-            f"POST {request.url.raw_path_qs} HTTP/1.1\r\n"
+            f"{method} {request.url.raw_path_qs} HTTP/1.1\r\n"
             f"Host: {request.headers['Host']}\r\n"
             f"User-Agent: {request.headers['User-Agent']}\r\n"
-            "Content-Type: application/json\r\n"
         ).encode()
+        self._has_body = method == "POST"
+        if self._has_body:
+            self._head += b"Content-Type: application/json\r\n"
 
     async def __call__(self, body: bytes | bytearray, headers: bytes, attempt: Attempt, *, stream: bool) -> Response:
         """Send a request and wait for the head of its answer. `headers` are further header lines, with their line ends.
@@ -180,17 +210,21 @@ class Post:
         """
         connection = await self._connect(attempt)
         upload: asyncio.Task[None] | None = None
+        front: StreamProtocol | None = None
         try:
             protocol, transport = connection.protocol, connection.transport
             if protocol is None or transport is None:
+                attempt.undelivered = True
                 raise aiohttp.ServerDisconnectedError
             front, attempt.reused = stream_protocol_of(transport)
             unasked = protocol.should_close
             if unasked and attempt.reused:
                 # bytes that have already arrived would be taken for the next answer
+                attempt.undelivered = True
                 raise aiohttp.ServerDisconnectedError
-            front.begin(stream=stream and not unasked)
-            head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head, headers, len(body))
+            front.begin(stream=stream, unasked=unasked)
+            length = b"Content-Length: %d\r\n" % len(body) if self._has_body else b""
+            head = b"%b%b%b\r\n" % (self._head, headers, length)
             if len(body) <= _COPIED_BYTES:
                 transport.write(head + body)
                 attempt.written = True
@@ -208,6 +242,8 @@ class Post:
             finally:
                 self._watch.discard(wait)
         except BaseException:
+            if front is not None and front.closed_silently:
+                attempt.undelivered = front.undelivered or not attempt.written
             _abandon(connection, upload)
             raise
         else:
@@ -221,6 +257,9 @@ class Post:
         attempt.queued = limited and self._open >= connector.limit
         try:
             connection = await connector.connect(self._request, [], self._connect_timeout)
+            while attempt.fresh and _is_used(connection):
+                connection.close()
+                connection = await connector.connect(self._request, [], self._connect_timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
         attempt.queued = False
@@ -273,6 +312,11 @@ class _Wait:
         """End the wait."""
         self._protocol.set_exception(TimeoutError())
         self._front.give_up()
+
+
+def _is_used(connection: "Connection") -> bool:
+    """Whether another request has been sent on this connection."""
+    return connection.transport is not None and isinstance(connection.transport.get_protocol(), StreamProtocol)
 
 
 def _abandon(connection: "Connection", upload: asyncio.Task[None] | None) -> None:

@@ -9,6 +9,9 @@ to aiohttp. If a later chunk is not framed in the plainest way, aiohttp gets the
 It also tells aiohttp's reader of an answer when the connection is gone: on broken framing, aiohttp closes the
 connection, and the reader would wait forever.
 
+It reads all heads and drops interim responses (RFC 9110, section 15.2), which aiohttp would queue without limit. It
+closes the connection on a head that is too large and on bytes that belong to no answer.
+
 It rests on asyncio's public `get_protocol` and `set_protocol`, and on three methods of aiohttp's `ResponseHandler`,
 which is not public: `set_response_params`, `force_close`, `set_exception`; the tests of this module fail if one of them
 changes. Delete it once aiohttp lets a caller have an answer's bytes in `data_received`, without a reader and a task.
@@ -23,9 +26,11 @@ from typing import Final, NamedTuple
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.backend.connection.answer_limits import HEAD_BYTES, HEADERS, INTERIM, BeyondLimit
 from gateway.backend.connection.chunked_body import ChunkedBody, Receive
+from gateway.backend.connection.delivery import may_have_arrived
 
-_BEGIN: Final = b"HTTP/1.1 200"
+_BEGIN: Final = b"HTTP/1."
 # a head that says nothing else about the body's framing or the fate of the connection
 _STREAMED: Final = re.compile(
     rb"(?-i:HTTP/1\.1 200)(?=[ \r])"
@@ -38,7 +43,9 @@ _STREAMED: Final = re.compile(
 )
 _CONTENT_TYPE: Final = re.compile(rb"\r\ncontent-type:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _HEAD_END: Final = b"\r\n\r\n"
-_LONGEST_HEAD: Final = 64 * 1024
+# the end of a head with other line ends, which aiohttp may know how to read
+_OTHER_END: Final = re.compile(rb"\n\r?\n")
+_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1[0-9][0-9][ \r]")
 # heads that are cached: those of most servers differ only in their date
 _MOST_HEADS: Final = 32
 # how much of a body aiohttp may hold before it pauses reading
@@ -55,7 +62,7 @@ class Streamed(NamedTuple):
 @lru_cache(maxsize=_MOST_HEADS)
 def _streamed_type(head: bytes) -> str | None:
     """The `Content-Type` of an answer in plain chunks, empty if it has none; None for the head of any other answer."""
-    if _STREAMED.fullmatch(head) is None:
+    if head.count(b"\n") > HEADERS or _STREAMED.fullmatch(head) is None:
         return None
     found = _CONTENT_TYPE.search(head)
     return found[1].decode("latin-1") if found else ""
@@ -77,6 +84,15 @@ class StreamProtocol(asyncio.Protocol):
         self._transport = transport
         self._in_head = False
         self._head = b""
+        self._wants_stream = False
+        # interim responses dropped, and their bytes
+        self._interim = 0
+        self._interim_bytes = 0
+        # whether no answer is expected
+        self._idle = False
+        # whether the connection closed before any byte of an answer, and if so, before all that was sent had arrived
+        self.closed_silently = False
+        self.undelivered = False
         self._streamed: Streamed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._chunks: ChunkedBody | None = None
@@ -86,15 +102,21 @@ class StreamProtocol(asyncio.Protocol):
         self._content: aiohttp.StreamReader | None = None
         transport.set_protocol(self)
 
-    def begin(self, *, stream: bool) -> None:
-        """A request is about to be sent; `stream`: it asks for a stream."""
-        self._in_head = stream
+    def begin(self, *, stream: bool, unasked: bool = False) -> None:
+        """A request is about to be sent; `stream`: it asks for a stream; `unasked`: bytes have already arrived."""
+        self._in_head = not unasked
+        self._wants_stream = stream
         self._head = b""
-        self._ended = False
+        self._interim = self._interim_bytes = 0
+        self._idle = self._ended = False
         self._chunks = self._content = self._streamed = self._on_end = None
         self._divert_back()
-        if not stream:
+        if unasked:
             self._leave_to_aiohttp()
+
+    def rest(self) -> None:
+        """The answer has been read to its end, and no byte is expected until the next request."""
+        self._idle = True
 
     async def streamed(self) -> Streamed | None:
         """The answer, once its head has arrived; None if aiohttp has it, or will raise why there is none."""
@@ -131,6 +153,9 @@ class StreamProtocol(asyncio.Protocol):
             self._receive_head(data)
         elif self._chunks is not None:
             self._chunks.receive(data)
+        elif self._idle:
+            # aiohttp would keep all of it
+            self._transport.abort()
         else:
             self._inner.data_received(data)
 
@@ -141,6 +166,8 @@ class StreamProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         if self._in_head:
+            self.closed_silently = not (self._head or self._interim)
+            self.undelivered = self.closed_silently and not may_have_arrived(self._transport)
             self._leave_to_aiohttp(self._head)
         self._inner.connection_lost(exc)
         self.give_up()
@@ -165,10 +192,28 @@ class StreamProtocol(asyncio.Protocol):
     def _receive_head(self, data: bytes) -> None:
         head = self._head = self._head + data
         end = head.find(_HEAD_END) + len(_HEAD_END)
-        if end < len(_HEAD_END) and head.startswith(_BEGIN[: len(head)]) and len(head) < _LONGEST_HEAD:
-            return
-        content_type = _streamed_type(head[:end])
+        content_type = _streamed_type(head[:end]) if self._wants_stream else None
+        while content_type is None:
+            complete = end >= len(_HEAD_END)
+            if self._interim_bytes + (end if complete else len(head)) > HEAD_BYTES:
+                self._refuse(f"a response head of more than {HEAD_BYTES // 1024} KiB")
+                return
+            if not complete and head.startswith(_BEGIN[: len(head)]) and _OTHER_END.search(head) is None:
+                return
+            if not complete or _INTERIM.match(head) is None:
+                break
+            self._interim += 1
+            self._interim_bytes += end
+            if self._interim > INTERIM:
+                self._refuse(f"more than {INTERIM} interim responses")
+                return
+            head = self._head = head[end:]
+            end = head.find(_HEAD_END) + len(_HEAD_END)
+            content_type = _streamed_type(head[:end]) if self._wants_stream else None
         if content_type is None:
+            if head[:end].count(b"\n") > HEADERS:
+                self._refuse(f"more than {HEADERS} header lines")
+                return
             self._leave_to_aiohttp(head)
         else:
             self._in_head = False
@@ -181,9 +226,24 @@ class StreamProtocol(asyncio.Protocol):
 
     def _leave_to_aiohttp(self, data: bytes = b"") -> None:
         self._in_head = False
-        self._inner.set_response_params(read_until_eof=True, read_bufsize=_BUFFER_BYTES)
+        self._inner.set_response_params(
+            read_until_eof=True,
+            read_bufsize=_BUFFER_BYTES,
+            max_line_size=HEAD_BYTES,
+            max_field_size=HEAD_BYTES,
+            max_headers=HEADERS,
+        )
         if data:
             self._inner.data_received(data)
+
+    def _refuse(self, what: str) -> None:
+        """Make the wait for the answer fail, and close the connection."""
+        self._in_head = False
+        self._head = b""
+        self._inner.set_exception(BeyondLimit(what))
+        # before the connection is lost, which aiohttp would report in place of this
+        self.give_up()
+        self._transport.abort()
 
     def _give_back(self, data: bytes) -> None:
         """`ChunkedBody` is done with the answer; `data` is what it leaves."""
@@ -195,7 +255,7 @@ class StreamProtocol(asyncio.Protocol):
         if data:
             # these bytes belong to no answer
             self._inner.force_close()
-        self._ended = True
+        self._ended = self._idle = True
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end()

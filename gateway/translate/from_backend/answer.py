@@ -1,6 +1,6 @@
 """Translates the bytes of a backend's answer to a stream of Anthropic's events, or to one message."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -9,6 +9,7 @@ from gateway.anthropic.stream import StreamWriter
 from gateway.anthropic.writer import Finish
 from gateway.openai.chunk import Chunk, MalformedChunk, decode_chunk
 from gateway.openai.sse import ServerSentEvent, SSEDecoder
+from gateway.translate.from_backend.answer_limits import MIB, too_large
 from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
 from gateway.translate.refusals.faults import BackendFault, fault_in_answer, malformed
@@ -21,6 +22,11 @@ _MANY_BYTES: Final = 2048
 _MOST_TRIES: Final = 3
 # how an event stream may begin, unlike JSON
 _EVENTS: Final = (b"data:", b"event:", b":")
+# What a stream may send without anything for the client, an incomplete event included. It also bounds what is kept of
+# comments, blanks, and calls that wait for their turn.
+_MOST_BARREN: Final = 16 * MIB
+# how much of a whole answer in events is decoded at a time: each small event takes twenty times its size
+_PART_BYTES: Final = 64 * 1024
 # raised by decoding or reducing data that is not a chunk, or is nested too deeply
 _UNREADABLE: Final = (MalformedChunk, RecursionError)
 
@@ -30,7 +36,7 @@ class StreamTranslator:
     may be reused after an answer that failed.
     """
 
-    __slots__ = ("_between", "_decoder", "_done", "_reducer", "copier", "writer")
+    __slots__ = ("_barren", "_between", "_decoder", "_done", "_reducer", "copier", "writer")
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class StreamTranslator:
         self._decoder = SSEDecoder()
         self._between = False  # whether the input so far ends at the end of an event
         self._done = False
+        self._barren = 0  # bytes since there was something for the client
 
     @property
     def finished(self) -> bool:
@@ -72,6 +79,12 @@ class StreamTranslator:
                 self._feed_in_full(data)
         except _UNREADABLE as error:
             raise _malformed(error) from None
+        if self.writer.holds_frames:
+            self._barren = 0
+        else:
+            self._barren += len(data)
+            if self._barren > _MOST_BARREN:
+                raise too_large(f"more than {_MOST_BARREN // MIB} MiB in a row without anything for the client")
 
     def _feed_parts(self, data: bytes) -> None:
         """Copy runs of known events; what lies between them takes the full path."""
@@ -149,14 +162,21 @@ def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
     """Reduce a complete body. Returns whether its end is marked, as it always is in JSON. Raises BackendFault."""
     try:
         if body.lstrip().startswith(_EVENTS):
-            decoder = SSEDecoder()
-            return _reduce_events(reducer, [*decoder.feed(body), *decoder.flush()])
+            return _reduce_events(reducer, _events(body))
         chunk = _read(body)
         _number_calls(chunk)
         reducer.chunk(chunk)
     except _UNREADABLE as error:
         raise _malformed(error) from None
     return True
+
+
+def _events(body: bytes) -> Iterator[ServerSentEvent]:
+    """The events of a complete stream."""
+    decoder = SSEDecoder()
+    for start in range(0, len(body), _PART_BYTES):
+        yield from decoder.feed(body[start : start + _PART_BYTES])
+    yield from decoder.flush()
 
 
 def _malformed(error: Exception) -> BackendFault:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
 from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails
+from gateway.translate.from_backend.answer_limits import CALLS, ITEMS, too_large
 from gateway.translate.from_backend.think_tags import ThinkTags
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
@@ -60,7 +61,7 @@ class Reducer:
         self._stops = stop_sequences
         self._open: _Kind | None = None
         self._any_block = False
-        self._blanks = ""
+        self._blanks: list[str] = []
         self._blanks_kind: _Kind = "text"
         self._late: list[tuple[_Kind, str]] = []  # received while a call's arguments were incomplete
         self._characters = 0
@@ -76,7 +77,10 @@ class Reducer:
             self._take_usage(chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
             self._take_usage(chunk.x_groq.usage)
-        for choice in chunk.choices or ():
+        choices = chunk.choices or ()
+        if len(choices) > ITEMS:
+            raise too_large(f"more than {ITEMS} choices")
+        for choice in choices:
             if choice.index not in (0, None, "0"):
                 continue
             delta = choice.delta or choice.message
@@ -106,7 +110,7 @@ class Reducer:
         if kind == "arguments":
             self._tools.copied(text)
         elif kind == "thinking":
-            self._blanks = ""
+            self._blanks.clear()
 
     def end(self, *, estimated_input: int, marked: bool) -> Finish:
         """Close the open block and write the end of the answer.
@@ -122,7 +126,7 @@ class Reducer:
         self._place_late()
         if empty and self._blanks and self._blanks_kind == "text":
             # the answer is only whitespace
-            self._write("text", self._blanks)
+            self._write("text", "".join(self._blanks))
         self._close()
         self._write_details()
         stop_reason = self._stop_reason()
@@ -174,6 +178,8 @@ class Reducer:
             self._refused = True
             self._place("text", delta.refusal)
         if delta.tool_calls:
+            if len(delta.tool_calls) > CALLS:
+                raise too_large(f"more than {CALLS} tool calls")
             for call in delta.tool_calls:
                 self._tool_call(call)
         elif delta.function_call is not None:
@@ -181,6 +187,8 @@ class Reducer:
 
     def _parts(self, parts: Any) -> None:
         """Content as a list (Mistral): texts, and thinking, which contains texts."""
+        if isinstance(parts, list) and len(parts) > ITEMS:
+            raise too_large(f"a content of more than {ITEMS} parts")
         for part in parts if isinstance(parts, list) else [parts]:
             if isinstance(part, dict) and part.get("type") == "thinking":
                 self._place("thinking", _reasoning_text(part.get("thinking")))
@@ -196,15 +204,17 @@ class Reducer:
         if not text:
             return
         if self._open == kind:
-            self._blanks = ""
+            self._blanks.clear()
             self._write(kind, text)
             return
         if self._blanks_kind != kind:
-            self._blanks, self._blanks_kind = "", kind
-        self._blanks += text
-        if not self._blanks.strip():
+            self._blanks.clear()
+            self._blanks_kind = kind
+        self._blanks.append(text)
+        if text.isspace():
             return
-        text, self._blanks = self._blanks, ""
+        text = "".join(self._blanks)
+        self._blanks.clear()
         if not self._tools.settle():
             self._late.append((kind, text))
             return
@@ -252,7 +262,7 @@ class Reducer:
         self._take_text(self._tags.restart())
         self._close()
         if not self._tools.open:
-            self._blanks = ""
+            self._blanks.clear()
             self._write_details()
         self._characters += self._tools.add(call)
 

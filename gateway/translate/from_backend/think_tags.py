@@ -4,10 +4,14 @@ A tag counts only at the beginning of a text, after nothing but whitespace: a mo
 thinking. A tag may be split anywhere; text that may become a tag is held back until that is known.
 """
 
+import re
 from typing import Final
 
 _OPEN: Final = "<think>"
 _CLOSE: Final = "</think>"
+
+_LINE_ENDS: Final = re.compile("\n*+")
+_BLANKS: Final = re.compile(r"\s*+")
 
 # (whether it is thinking, the text)
 Piece = tuple[bool, str]
@@ -28,11 +32,17 @@ class ThinkTags:
         """Add `text`. Returns the pieces that are then known."""
         text = self._held + text
         self._held = ""
-        if self._inside:
-            return self._split_inside(text)
-        if self._at_start:
-            return self._split_start(text)
-        return [(False, text)]
+        pieces: list[Piece] = []
+        at = 0
+        while at < len(text):
+            if self._inside:
+                at = self._split_inside(text, at, pieces)
+            elif self._at_start:
+                at = self._split_start(text, at, pieces)
+            else:
+                pieces.append((False, text[at:]))
+                break
+        return pieces
 
     def restart(self) -> list[Piece]:
         """End the text, as something else follows. Returns what was held back; the next text begins anew."""
@@ -40,34 +50,46 @@ class ThinkTags:
         self._held, self._at_start, self._inside, self._behind_tag = "", True, False, False
         return held
 
-    def _split_start(self, text: str) -> list[Piece]:
+    def _split_start(self, text: str, at: int, pieces: list[Piece]) -> int:
+        """Add what is known of `text` from `at` on, up to behind an opening tag. Returns where that ends."""
         if self._behind_tag:
             # line ends after a tag belong to it
-            text = text.lstrip("\n")
-            self._behind_tag = not text
-        start = text.lstrip()
-        blanks = text[: len(text) - len(start)]
-        pieces = [(False, blanks)] if blanks else []
-        if start.startswith(_OPEN):
+            at = _end(_LINE_ENDS, text, at)
+            self._behind_tag = at == len(text)
+        start = _end(_BLANKS, text, at)
+        if text.startswith(_OPEN, start):
             self._inside = True
-            return pieces + self._split_inside(start[len(_OPEN) :])
-        if _OPEN.startswith(start):
-            self._held = start
-            return pieces
-        self._at_start = False
-        return [(False, text)]
+        elif len(text) - start < len(_OPEN) and _OPEN.startswith(text[start:]):
+            self._held = text[start:]
+        else:
+            self._at_start = False
+            return at
+        if start > at:
+            pieces.append((False, text[at:start]))
+        return start + len(_OPEN) if self._inside else len(text)
 
-    def _split_inside(self, text: str) -> list[Piece]:
-        thinking, tag, rest = text.partition(_CLOSE)
-        if not tag:
-            keep = _overlap(text)
-            thinking, self._held = text[: len(text) - keep], text[len(text) - keep :]
-            return [(True, thinking)] if thinking else []
+    def _split_inside(self, text: str, at: int, pieces: list[Piece]) -> int:
+        """Add the thinking of `text` from `at` on, up to behind the closing tag. Returns where that ends."""
+        end = text.find(_CLOSE, at)
+        closed = end >= 0
+        if not closed:
+            end = len(text) - _overlap(text, at)
+            self._held = text[end:]
+        if end > at:
+            pieces.append((True, text[at:end]))
+        if not closed:
+            return len(text)
         self._inside, self._at_start, self._behind_tag = False, True, True
-        pieces = [(True, thinking)] if thinking else []
-        return pieces + self._split_start(rest)
+        return end + len(_CLOSE)
 
 
-def _overlap(text: str) -> int:
-    """The number of characters at the end of `text` that may begin the closing tag."""
-    return next((size for size in range(min(len(_CLOSE) - 1, len(text)), 0, -1) if text.endswith(_CLOSE[:size])), 0)
+def _overlap(text: str, at: int) -> int:
+    """The number of characters at the end of `text`, from `at` on, that may begin the closing tag."""
+    most = min(len(_CLOSE) - 1, len(text) - at)
+    return next((size for size in range(most, 0, -1) if text.endswith(_CLOSE[:size])), 0)
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where the match of `pattern`, which may be empty, at `at` ends."""
+    found = pattern.match(text, at)
+    return found.end() if found else at

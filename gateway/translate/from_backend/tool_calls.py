@@ -23,6 +23,7 @@ from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.both_ways.signed_reasoning import pack_extra_content
 from gateway.translate.both_ways.tool_names import client_id
+from gateway.translate.from_backend.answer_limits import ARGUMENTS, CALLS, MIB, NAME, too_large
 
 # arguments that may be a placeholder for the actual ones, or complete
 _EMPTY_OBJECT = "{}"
@@ -44,6 +45,11 @@ class _Call:
     """One call, possibly incomplete."""
 
     __slots__ = (
+        "_broken",
+        "_depth",
+        "_escape",
+        "_in_string",
+        "_scanned",
         "_whole",
         "arguments",
         "client_id",
@@ -67,6 +73,12 @@ class _Call:
         self.started = False
         self.done = False
         self._whole: bool | None = None  # None: unknown since the last piece
+        # of the arguments' pieces that `_is_balanced` has seen
+        self._scanned = 0
+        self._depth = 0
+        self._in_string = False
+        self._escape = ""
+        self._broken = False  # all is closed, but it is no object, and more cannot make it one
 
     def take(self, piece: _Piece) -> None:
         """Add a piece to this call."""
@@ -115,14 +127,40 @@ class _Call:
     def is_whole(self) -> bool:
         """Whether the arguments are a complete JSON object."""
         if self._whole is None:
-            self._whole = _is_object(self.arguments)
+            balanced = self._is_balanced()
+            self._whole = balanced and _is_object(self.arguments)
+            self._broken = self._broken or (balanced and not self._whole)
         return self._whole
+
+    def _is_balanced(self) -> bool:
+        """Whether all braces and brackets are closed. Each piece is looked at once, and so is the whole: JSON whose
+        outermost object is closed stays what it is, whatever follows.
+        """
+        if self._broken:
+            return False
+        text = "".join(self.arguments[self._scanned :])
+        if not text.strip():
+            return self._scanned > 0 and self._depth == 0 and not self._in_string
+        if self._scanned and self._depth == 0 and not self._in_string:
+            self._broken = True
+            return False
+        self._scanned = len(self.arguments)
+        # escapes that matter for where a string ends; one may be split
+        text = (self._escape + text).replace("\\\\", "")
+        self._escape = "\\" if text.endswith("\\") else ""
+        parts = text.replace('\\"', "").split('"')
+        outside = "".join(parts[self._in_string :: 2])
+        self._in_string ^= len(parts) % 2 == 0
+        self._depth += sum(map(outside.count, "{[")) - sum(map(outside.count, "}]"))
+        return self._depth == 0 and not self._in_string
 
     def _take_name(self, piece: _Piece) -> None:
         """Add a name, which may come once, in every piece, or in fragments."""
         name = piece.name
         if not self.started and name != self.name:
             self.name = name if name.startswith(self.name) else self.name + name
+            if len(self.name) > NAME:
+                raise too_large(f"a tool's name of more than {NAME} characters")
         elif not piece.arguments and self.is_whole():
             # a repetition, or the name of the next call of the same tool: later arguments will show which
             self.next_name = name
@@ -134,6 +172,7 @@ class _Call:
             if not text:
                 return
             self.arguments.clear()
+            self._scanned = 0
         self.arguments.append(text)
         self._whole = None
 
@@ -144,7 +183,7 @@ class _Call:
 class ToolCalls:
     """All calls of one answer, written to `writer` in order."""
 
-    __slots__ = ("_ids", "_known", "_last", "_names", "_queue", "_writer", "_wrote")
+    __slots__ = ("_calls", "_characters", "_ids", "_known", "_last", "_names", "_queue", "_writer", "_wrote")
 
     def __init__(self, writer: BlockWriter, names: Mapping[str, str]) -> None:
         """`names` maps shortened tool names back to the client's."""
@@ -155,6 +194,8 @@ class ToolCalls:
         self._last: _Call | None = None
         self._ids: set[str] = set()
         self._wrote = False
+        self._calls = 0
+        self._characters = 0  # of all arguments
 
     @property
     def open(self) -> bool:
@@ -167,8 +208,9 @@ class ToolCalls:
         return self._wrote or bool(self._queue)
 
     def add(self, delta: ToolCall) -> int:
-        """Add one piece. Returns the number of characters of arguments in it."""
+        """Add one piece. Returns the number of characters of arguments in it. Raises BackendFault beyond a limit."""
         piece = _piece(delta)
+        self._count(len(piece.arguments))
         call = self._find(piece)
         call.take(piece)
         self._advance(call)
@@ -183,7 +225,13 @@ class ToolCalls:
 
     def copied(self, text: str) -> None:
         """Record arguments, accepted by `takes`, that the copier wrote."""
+        self._count(len(text))
         self._queue[0].take_sent(text)
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > ARGUMENTS:
+            raise too_large(f"more than {ARGUMENTS // MIB} MiB of tool calls' arguments")
 
     def settle(self) -> bool:
         """End the complete calls, as something other than a call follows. Returns whether none is left open."""
@@ -209,6 +257,9 @@ class ToolCalls:
         return call
 
     def _new(self, name: str) -> _Call:
+        self._calls += 1
+        if self._calls > CALLS:
+            raise too_large(f"more than {CALLS} tool calls")
         call = _Call(name)
         self._queue.append(call)
         return call
