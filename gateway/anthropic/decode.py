@@ -227,12 +227,13 @@ def _end_of_value(body: bytes | bytearray, at: int) -> int:
 
 
 def _check(request: MessagesRequest, *, counting: bool) -> None:
+    refuse_server_features(request, counting=counting)
     if not request.model:
         raise InvalidRequest("model: must not be empty")
     if not request.messages:
         raise InvalidRequest("messages: at least one message is required")
-    if not counting and (request.max_tokens is None or request.max_tokens < 1):
-        said = "Field required" if request.max_tokens is None else "must be at least 1"
+    if not counting and (request.max_tokens is None or request.max_tokens < 0):
+        said = "Field required" if request.max_tokens is None else "must not be negative"
         raise InvalidRequest(f"max_tokens: {said}")
     for number, message in enumerate(request.messages):
         if message.role not in _ROLES:

@@ -6,6 +6,7 @@
 Source: https://docs.claude.com/en/api/errors
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -41,7 +42,8 @@ def error_type(status: int) -> str:
 class ApiError(Exception):
     """An error that the client receives.
 
-    `retry_after` is in seconds. With `should_retry` None, the status decides: 408, 429 and 5xx are retryable.
+    `details` is for programs: the SDKs read it. `retry_after` is in seconds. With `should_retry` None, the status
+    decides: 408, 429 and 5xx are retryable.
     """
 
     def __init__(
@@ -52,23 +54,22 @@ class ApiError(Exception):
         kind: str | None = None,
         retry_after: int | None = None,
         should_retry: bool | None = None,
+        details: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.type = kind or error_type(status)
+        self.details = details
         self.retry_after = retry_after
         self.should_retry = (status in _RETRYABLE or status >= 500) if should_retry is None else should_retry
 
     def body(self, request_id: str) -> bytes:
-        """The JSON envelope: `{"type":"error","error":{"type","message"},"request_id"}`."""
-        return msgspec.json.encode(
-            {
-                "type": "error",
-                "error": {"type": self.type, "message": self.message},
-                "request_id": request_id,
-            }
-        )
+        """The JSON envelope: `{"type":"error","error":{"type","message","details"?},"request_id"}`."""
+        error: dict[str, object] = {"type": self.type, "message": self.message}
+        if self.details is not None:
+            error["details"] = self.details
+        return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
     def headers(self) -> dict[str, str]:
         """`retry-after`, and `x-should-retry`, which keeps a client from retrying a permanent error for minutes."""
@@ -81,5 +82,5 @@ class ApiError(Exception):
 class InvalidRequest(ApiError):
     """The request is not valid for the Messages API; `message` names the field and the error."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(400, message)
+    def __init__(self, message: str, *, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(400, message, details=details)

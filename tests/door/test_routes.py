@@ -31,24 +31,26 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(embedded: str, 
     }
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "/v1/v1", "", "//v1"], ids=["once", "twice", "not at all", "after a slash"])
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("method", "rest"),
     [
-        ("POST", "/v1/v1/messages"),
-        ("POST", "/v1/v1/messages/count_tokens"),
-        ("GET", "/v1/v1/models"),
-        ("GET", "/v1/v1/models/demo"),
+        ("POST", "/messages"),
+        ("POST", "/messages/count_tokens"),
+        ("GET", "/models"),
+        ("GET", "/models/demo"),
     ],
 )
-async def test_every_path_works_under_a_base_url_that_ends_with_v1(
-    method: str, path: str, embedded: str, start_gateway: StartGateway
+async def test_every_path_works_with_v1_in_the_base_url(
+    method: str, rest: str, prefix: str, embedded: str, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(embedded)
+    url = gateway.make_url("/").with_path(f"{prefix}{rest}")
     body = ask(model="demo") if method == "POST" else None
 
-    assert (await gateway.request(method, path, json=body, headers=TOKEN)).status == 200
-    # such a path is as guarded as the plain one
-    assert (await gateway.request(method, path, json=body)).status == 401
+    assert (await gateway.session.request(method, url, json=body, headers=TOKEN)).status == 200
+    # every form is guarded
+    assert (await gateway.session.request(method, url, json=body)).status == 401
 
 
 @pytest.mark.parametrize("name", ["event_logging/batch", "event_logging/v2/batch"])

@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.anthropic.errors import ApiError
 from gateway.door.keys import HOLDER, KeyRing
+from gateway.record.api_paths import GUARDED
 from gateway.record.request_record import RECORD
 
 _ANTHROPIC: Final = "sk-ant-"
@@ -18,8 +19,7 @@ _ANTHROPIC: Final = "sk-ant-"
 _TOKEN: Final = re.compile(r"[!-~]+")
 # the form that clients send
 _BEARER: Final = re.compile(r"Bearer ([!-~]+)")
-# everything below this path needs a token
-_GUARDED: Final = "/v1/"
+
 
 # the client's token for the backend; not set if the token is a key of this gateway
 TOKEN: Final = web.RequestKey("token", str)
@@ -30,7 +30,7 @@ def auth(keys: KeyRing) -> Middleware:
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(_GUARDED):
+        if request.path.startswith(GUARDED):
             _let_in(keys, request, client_token(request))
         return await handler(request)
 
