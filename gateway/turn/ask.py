@@ -1,5 +1,6 @@
 """The third stage of a turn: the call. After a refusal that has a remedy, the request is changed and sent again."""
 
+from functools import partial
 from typing import Final
 
 from msgspec import structs
@@ -21,10 +22,11 @@ async def ask(
 ) -> tuple[BackendRequest, Call]:
     """Call the backend; after each refusal, change the request and call again.
 
-    Returns the request that was accepted, and its call. The profile that the refusals led to is kept for the model.
+    Returns the request that was accepted, and its call. The profile that the refusals led to is kept for the model,
+    unless the client may have put the words of a refusal into the backend's mouth.
     Raises BackendFault for a refusal without a remedy.
     """
-    first, tries = asked.profile, 0
+    first, tries, learnable = asked.profile, 0, True
     while True:
         source = asked.source
         source.trace.describe(source.request, model=source.model.id, profile=asked.profile.name)
@@ -39,15 +41,21 @@ async def ask(
         except BackendFault as fault:
             tries += 1
             tokens = await estimate.counted()
-            remedy = find_remedy(fault, asked.chat, asked.profile, tokens) if tries <= _MOST_REMEDIES else None
+            remedy = await _remedy(fault, asked, tokens, context) if tries <= _MOST_REMEDIES else None
             if remedy is None:
                 raise
+            learnable = learnable and remedy.learnable
             asked = await _changed(asked, remedy, context)
         else:
             record.retries = call.retries
-            if asked.profile != first:
+            if asked.profile != first and learnable:
                 context.catalogue.learn(source.model, asked.profile)
             return asked, call
+
+
+async def _remedy(fault: BackendFault, asked: BackendRequest, tokens: int, context: TurnContext) -> Remedy | None:
+    find = partial(find_remedy, fault, asked.chat, asked.profile, tokens, asked.body)
+    return await context.run(asked.source.size, find)
 
 
 async def _changed(asked: BackendRequest, remedy: Remedy, context: TurnContext) -> BackendRequest:

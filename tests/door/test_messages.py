@@ -551,6 +551,25 @@ async def test_a_backend_that_refuses_everything_is_not_asked_for_ever(
     assert len(scripted.requests) == 5
 
 
+async def test_no_client_turns_images_off_for_the_others(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    def about(media_type: str) -> dict[str, Any]:
+        source = {"type": "base64", "media_type": media_type, "data": "iVBORw0KGgo="}
+        return ask() | {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}
+
+    echo = b'{"error":{"message":"Invalid media type: x support image"}}'
+    fine = respond(json.dumps(COMPLETION).encode())
+    scripted.answers = [respond(echo, status=400), fine, fine]
+    gateway = await start_gateway(scripted.url)
+
+    for media_type in ("x support image", "image/png"):
+        response = await gateway.post("/v1/messages", json=about(media_type), headers=TOKEN)
+        assert response.status == 200
+
+    assert [b'"image_url"' in request.body for request in scripted.requests] == [True, False, True]
+
+
 async def test_a_model_that_does_not_see_gets_a_note_in_place_of_the_image(
     scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:

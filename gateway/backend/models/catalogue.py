@@ -10,6 +10,7 @@ else (`listings`). Without a list, any name is accepted.
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ _MISS_SECONDS: Final = 5.0
 # a backend that has not answered yet may be starting; one that refuses its list may soon provide it
 _UNREACHED_SECONDS: Final = 2.0
 _UNLOADED_SECONDS: Final = 15.0
+# after a day, the plain request is tried again: the backend may have changed
+_LEARNT_SECONDS: Final = 24 * 3600.0
+# a backend without a list has as many models as clients name
+_MOST_LEARNT: Final = 1000
 # owners and abilities whose profile is kept; a backend has a handful
 _MOST_PROFILES: Final = 256
 
@@ -55,7 +60,8 @@ class Catalogue:
         self._clock = clock
         self._shared = Listing(backend, clock)
         self._private = PrivateListings(lambda: Listing(backend, clock))
-        self._learnt: dict[str, Profile] = {}
+        # by model, with the time at which it is forgotten; the one used last is the last
+        self._learnt: OrderedDict[str, tuple[Profile, float]] = OrderedDict()
         self._profiles: dict[tuple[str | None, bool | None], Profile] = {}
         self._reached = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,8 +163,14 @@ class Catalogue:
 
     def profile(self, model: Model) -> Profile:
         """The profile for requests to a model: the one learnt from its refusals, otherwise the one by host or list."""
+        if learnt := self._learnt.get(model.id):
+            profile, until = learnt
+            if self._clock() < until:
+                self._learnt.move_to_end(model.id)
+                return profile
+            del self._learnt[model.id]
         kind = model.owned_by, model.sees_images
-        if known := self._learnt.get(model.id) or self._profiles.get(kind):
+        if known := self._profiles.get(kind):
             return known
         profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
         if model.sees_images is False:
@@ -168,9 +180,12 @@ class Catalogue:
         return profile
 
     def learn(self, model: Model, profile: Profile) -> None:
-        """Use this profile for a model from now on."""
+        """Use this profile for a model for a day. Of a thousand models, the one not used for longest is forgotten."""
         log.info("profile learnt", model=model.id, profile=profile.name)
-        self._learnt[model.id] = profile
+        self._learnt[model.id] = profile, self._clock() + _LEARNT_SECONDS
+        self._learnt.move_to_end(model.id)
+        if len(self._learnt) > _MOST_LEARNT:
+            self._learnt.popitem(last=False)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="model list")

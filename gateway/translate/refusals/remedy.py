@@ -6,6 +6,7 @@ it, or None if the refusal has another cause.
 """
 
 import re
+import string
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ _WAYS: Final[tuple[tuple[re.Pattern[str], str, Any], ...]] = (
     (re.compile(r"missing\s{1,9}a\s{1,9}`?thought_signature"), "missing_signature", _NO_SIGNATURE),  # Gemini
     (re.compile("Unexpected role 'user' after role 'tool'"), "parts_user_from_tool", True),  # Mistral
     (re.compile("Use 'max_completion_tokens' instead"), "max_tokens_field", "max_completion_tokens"),  # OpenAI
-    (re.compile("Tool call id was .{0,400} with a length of 9"), "tool_id_length", 9),  # Mistral
+    (re.compile("Tool call id was (.{0,400}) with a length of 9"), "tool_id_length", 9),  # Mistral
 )
 # OpenAI
 _MOST_DESCRIPTION: Final = re.compile(
@@ -102,77 +103,153 @@ _LEAST_ROOM: Final = 1024
 # the most that the actual token count of a prompt may exceed the estimate, as a factor
 _DOUBT: Final = 1.15
 
+# schema keywords that are kept for a model: a client could name any number of them
+_MOST_KEYWORDS: Final = 100
+
+_WORD: Final = re.compile(r"[^\W\d]\w*")
+# letters that JSON does not need to escape; written so, words cannot be recognised
+_HIDDEN: Final = re.compile(rb"\\u00[2-7]")
+_LOWER: Final = bytes.maketrans(string.ascii_uppercase.encode(), string.ascii_lowercase.encode())
+_NO_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalnum())
+
 
 class Remedy(Struct, frozen=True):
-    """How to retry: with another profile or, for this request only, with fewer tokens."""
+    """How to retry: with another profile or, for this request only, with fewer tokens.
+
+    `learnable`: the profile may be kept for requests of others. It may not if the client may have written the words
+    that the remedy was found by: backends repeat parts of a request in their errors.
+    """
 
     profile: Profile
     max_tokens: int | None = None
+    learnable: bool = True
 
 
-def find_remedy(fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int) -> Remedy | None:
-    """How to change a refused request; None if no change would help."""
+def find_remedy(
+    fault: BackendFault, chat: ChatRequest, profile: Profile, estimated_input: int, sent: bytes | bytearray = b""
+) -> Remedy | None:
+    """How to change a refused request; None if no change would help. `sent`: the request's body as it was sent."""
     if fault.status not in (400, 404) or not fault.said:
         return None
     for rule in _RULES:
-        if (better := rule(fault.said, chat, profile)) is not None and better != profile:
-            return Remedy(profile=better)
+        said = _Said(fault.said)
+        if (better := rule(said, chat, profile)) is not None and better != profile:
+            written = _may_hold(sent, said.found) or _is_value(sent, said.field)
+            return Remedy(profile=better, learnable=not written and len(better.schema_drops) <= _MOST_KEYWORDS)
     room = _room(fault, estimated_input)
     return None if room is None else Remedy(profile=profile, max_tokens=room)
 
 
-def _without_images(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+class _Said:
+    """A backend's words, and which of them were looked for and found."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.found: list[str] = []
+        # the request's field that the backend named
+        self.field = ""
+
+    def search(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        match = pattern.search(self.text)
+        if match:
+            self.found.append(_fixed_words(match))
+        return match
+
+    def findall(self, pattern: re.Pattern[str]) -> list[str]:
+        """What the first group of `pattern` matched, wherever it did."""
+        matches = list(pattern.finditer(self.text))
+        self.found += map(_fixed_words, matches)
+        return [match[1] for match in matches]
+
+    def has(self, words: str) -> bool:
+        if words not in self.text:
+            return False
+        self.found.append(words)
+        return True
+
+
+def _fixed_words(match: re.Match[str]) -> str:
+    """The longest part of a match outside its groups, which may repeat a part of the request. If that is a single word,
+    which any request may contain, the whole match.
+    """
+    text, start, parts = match.string, match.start(), []
+    for group_start, group_end in match.regs[1:]:
+        if group_start >= 0:
+            parts.append(text[start:group_start])
+            start = group_end
+    longest = max([*parts, text[start : match.end()]], key=len)
+    return longest if len(_WORD.findall(longest)) > 1 else match[0]
+
+
+def _may_hold(sent: bytes | bytearray, found: Sequence[str]) -> bool:
+    """Whether a request may contain any of these words: in any case, with any punctuation, also as JSON in JSON."""
+    if _HIDDEN.search(sent):
+        return True
+    for escaped in (b"\\n", b"\\r", b"\\t"):
+        sent = sent.replace(escaped, b"")
+    letters = sent.translate(_LOWER, _NO_LETTERS)
+    return any(words.encode().translate(_LOWER, _NO_LETTERS) in letters for words in found)
+
+
+def _is_value(sent: bytes | bytearray, field: str) -> bool:
+    """Whether a request has the name of one of its fields in another place, too, where it could be a whole value."""
+    name = re.escape(field.encode())
+    return bool(field) and len(re.findall(rb"""["'`:;,\\]%b["'`:;,\\]""" % name, sent, re.IGNORECASE)) > 1
+
+
+def _without_images(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     sent = any(isinstance(message["content"], list) for message in chat["messages"])
-    return structs.replace(profile, sees_images=False) if sent and _NO_IMAGES.search(said) else None
+    return structs.replace(profile, sees_images=False) if sent and said.search(_NO_IMAGES) else None
 
 
-def _other_way(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
+def _other_way(said: _Said, _: ChatRequest, profile: Profile) -> Profile | None:
     for words, name, value in _WAYS:
-        if words.search(said):
+        if said.search(words):
             return structs.replace(profile, **{name: value})
     return None
 
 
-def _fewer_tools(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+def _fewer_tools(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     most = _number(said, _MOST_TOOLS)
     return structs.replace(profile, max_tools=most) if 0 < most < len(chat.get("tools", ())) else None
 
 
-def _shorter_descriptions(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
-    most = _MOST_DESCRIPTION.search(said)
+def _shorter_descriptions(said: _Said, _: ChatRequest, profile: Profile) -> Profile | None:
+    most = said.search(_MOST_DESCRIPTION)
     return structs.replace(profile, max_description=int(most[1])) if most else None
 
 
-def _plainer_schemas(said: str, _: ChatRequest, profile: Profile) -> Profile | None:
-    keywords = profile.schema_drops.union(_SCHEMA_KEYWORD.findall(said))
+def _plainer_schemas(said: _Said, _: ChatRequest, profile: Profile) -> Profile | None:
+    keywords = profile.schema_drops.union(said.findall(_SCHEMA_KEYWORD))
     return structs.replace(profile, schema_drops=keywords)
 
 
-def _fewer_tokens(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
+def _fewer_tokens(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
     most = _number(said, _MOST_TOKENS)
     return structs.replace(profile, most_tokens=most) if 0 < most < asked else None
 
 
-def _number(said: str, patterns: Sequence[re.Pattern[str]]) -> int:
+def _number(said: _Said, patterns: Sequence[re.Pattern[str]]) -> int:
     """The number found by the first pattern that matches; 0 if none does."""
-    return next((int(match[1]) for pattern in patterns if (match := pattern.search(said))), 0)
+    return next((int(match[1]) for pattern in patterns if (match := said.search(pattern))), 0)
 
 
-def _without_field(said: str, chat: ChatRequest, profile: Profile) -> Profile | None:
-    if _WANTED.search(said):
+def _without_field(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
+    if said.search(_WANTED):
         return None
-    named = (match[1] for pattern in _REFUSED_FIELD if (match := pattern.search(said)))
-    meant = (field for words, field in _REFUSED_IN_WORDS if words in said)
+    named = (match[1] for pattern in _REFUSED_FIELD if (match := said.search(pattern)))
+    meant = (field for words, field in _REFUSED_IN_WORDS if said.has(words))
     field = next(named, None) or next(meant, "")
-    if field == profile.reasoning_field and (field not in chat or "messages" in said):
+    if field == profile.reasoning_field and (field not in chat or "messages" in said.text):
         return structs.replace(profile, reasoning_field=None)
     if field in _OPTIONAL and field in chat:
+        said.field = field
         return structs.replace(profile, drops=profile.drops | {field})
     return None
 
 
-_RULES: Final[tuple[Callable[[str, ChatRequest, Profile], Profile | None], ...]] = (
+_RULES: Final[tuple[Callable[[_Said, ChatRequest, Profile], Profile | None], ...]] = (
     _without_images,
     _other_way,
     _fewer_tools,

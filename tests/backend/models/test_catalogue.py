@@ -12,6 +12,7 @@ from gateway.backend.models.model_map import parse_model_map
 from gateway.backend.policy.breaker import Breaker
 from gateway.backend.policy.retry import RetryPolicy
 from gateway.backend.profiles import PROFILES
+from gateway.openai.models import Model
 from gateway.translate.refusals.faults import BackendFault
 from tests.conftest import ScriptedBackend
 
@@ -337,3 +338,25 @@ async def test_with_a_key_of_the_gateways_own_all_share_one_list(scripted: Scrip
     assert catalogue.loaded
     await catalogue.stop()
     await backend.close()
+
+
+async def test_what_was_learnt_is_forgotten_after_a_day(catalogue: Catalogue, clock: Clock) -> None:
+    model, plain = Model(id="m"), catalogue.profile(Model(id="m"))
+    catalogue.learn(model, PROFILES["openai"])
+    clock.now += 24 * 3600 - 1
+    assert catalogue.profile(model) == PROFILES["openai"]
+    clock.now += 1
+    assert catalogue.profile(model) == plain
+    catalogue.learn(model, PROFILES["groq"])
+    assert catalogue.profile(model) == PROFILES["groq"]
+
+
+async def test_of_a_thousand_models_the_one_not_used_for_longest_is_forgotten(catalogue: Catalogue) -> None:
+    plain = catalogue.profile(Model(id="other"))
+    for number in range(1000):
+        catalogue.learn(Model(id=f"m{number}"), PROFILES["openai"])
+    catalogue.profile(Model(id="m0"))
+    catalogue.learn(Model(id="one more"), PROFILES["openai"])
+    assert [catalogue.profile(Model(id=name)) == plain for name in ("m0", "m1", "m2", "one more")] == [
+        False, True, False, False,
+    ]  # fmt: skip

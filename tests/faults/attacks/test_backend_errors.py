@@ -68,3 +68,39 @@ async def refused(line: Line, client: aiohttp.ClientSession) -> tuple[int, Any]:
     answer = await line.post(client)
     await line.gateway.health()
     return answer
+
+
+async def test_half_a_command_is_not_run(line: Line) -> None:
+    cut = '{"command": "rm -rf /srv/build'
+    call = {"id": "c1", "type": "function", "function": {"name": "Bash", "arguments": cut}}
+    async with session() as client:
+        for finish in ("stop", "tool_calls"):
+            choice = {"index": 0, "message": {"tool_calls": [call]}, "finish_reason": finish}
+            line.backend.whole = json_response(json.dumps({"choices": [choice]}).encode())
+            _, body = await line.post(client)
+            assert body["content"][0]["input"] == {"__unparsedToolInput": {"raw": cut, "len": len(cut)}}
+
+
+async def test_no_client_turns_images_off_for_the_others(line: Line) -> None:
+    # the backend repeats the media type, and the client has chosen it
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        body = line.backend.asked.get_nowait()
+        sees.append(b'"image_url"' in body)
+        error = {"error": {"message": "Invalid media type: x support image"}}
+        writer.write(json_response(json.dumps(error).encode(), status=400) if b"x support image" in body else FINE)
+
+    def about(media_type: str) -> dict[str, Any]:
+        source = {"type": "base64", "media_type": media_type, "data": "iVBORw0KGgo="}
+        return {"messages": [{"role": "user", "content": [{"type": "image", "source": source}]}]}
+
+    sees: list[bool] = []
+    while not line.backend.asked.empty():
+        line.backend.asked.get_nowait()
+    line.backend.handler = answer
+    try:
+        async with session() as client:
+            for media_type in ("x support image", "image/png"):
+                await line.post(client, **about(media_type))
+    finally:
+        line.backend.handler = None
+    assert sees[-1]

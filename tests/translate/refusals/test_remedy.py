@@ -1,5 +1,6 @@
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw, structs
 
@@ -238,3 +239,74 @@ DIGITS = "9" * 5_000
 )
 def test_a_number_of_thousands_of_digits_says_nothing(text: str) -> None:
     assert remedy(text) is None
+
+
+SENT = msgspec.json.encode(CHAT)
+
+
+def learnable(text: str, *written: str, chat: ChatRequest = CHAT) -> bool:
+    """Whether others learn from a refusal of a request that contains what a client has written."""
+    sent = msgspec.json.encode({**chat, "tools": [{"description": word} for word in written]})
+    found = find_remedy(fault_from_response(400, {}, text.encode()), chat, GENERIC, 5000, sent)
+    assert found is not None
+    return found.learnable
+
+
+REFUSALS = [
+    "property 'chat_template_kwargs' is unsupported",
+    'Invalid JSON payload received. Unknown name "top_k": Cannot find field.',
+    "Unrecognized request argument supplied: top_k",
+    "Unsupported parameter: 'reasoning_effort'",
+    "top_k: Extra inputs are not permitted",
+    "'loc': 'body.top_k', 'msg': 'Extra inputs are not permitted'",
+    "x does not support parameters: ['top_k']",
+    "chat_template is not supported for Mistral tokenizers",
+    "x does not support thinking",
+    'think value "high" is not supported',
+    "x does not support image",
+    "tiny is not a multimodal model",
+    "unknown variant `image_url`",
+    "reasoning_content in the thinking mode must be passed back",
+    "is missing a\n thought_signature",
+    "Unexpected role 'user' after role 'tool'",
+    "Use 'max_completion_tokens' instead",
+    "Tool call id was call_1 but must be a-z, with a length of 9",
+    "max_tokens: 32000 > 512",
+    "max_completion_tokens must be less than or equal to `512`",
+    "supports at most 512 completion tokens",
+    "tools[0].function.description: string too long. Expected a string with maximum length 2",
+    """Unknown name "pattern" at 'tools[0]'""",
+]
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_others_learn_from_the_backends_words_only(text: str) -> None:
+    assert learnable(text)
+    assert learnable(text, "something else", "thinking about a temperature")
+    assert not learnable(text, text)
+    assert not learnable(text, "Say: " + text + " or so")
+    assert not learnable(text, text.upper())
+    # a call's arguments are JSON in JSON
+    assert not learnable(text, msgspec.json.encode({"said": text}).decode())
+    assert not learnable(text, "".join(f"\\u{ord(letter):04x}" for letter in text))
+
+
+def test_a_quote_that_the_backend_closes_does_not_hide_who_wrote_the_words() -> None:
+    said = "bad media type 'x', Unsupported parameter: 'temperature'"
+    assert not learnable(said, "x', Unsupported parameter: 'temperature")
+
+
+def test_a_value_that_the_backend_repeats_is_not_taken_for_a_fields_name() -> None:
+    assert learnable("Unsupported value: 'temperature'", "the temperature outside")
+    assert not learnable("Unsupported value: 'temperature'", "temperature")
+    assert not learnable("Unsupported value: 'temperature'", "data:temperature;base64,AAAA")
+
+
+def test_others_do_not_learn_any_number_of_keywords() -> None:
+    fault = fault_from_response(400, {}, b"""Unknown name "new" at 'tools[0]'""")
+    for known in (99, 100):
+        profile = structs.replace(GENERIC, schema_drops=frozenset(f"k{number}" for number in range(known)))
+        found = find_remedy(fault, CHAT, profile, 5000, SENT)
+        assert found is not None
+        assert len(found.profile.schema_drops) == known + 1
+        assert found.learnable == (known < 100)
