@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 
-from gateway.anthropic import known_tools, long_messages
+from gateway.anthropic import tool_list_cache, long_messages
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.known_tools import LEAST_BYTES, KnownTools, SharedTools
 from gateway.anthropic.long_messages import cut_out_messages
 from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequest, Source, Tool
 from gateway.anthropic.server_features import refuse_server_features
+from gateway.anthropic.tool_list_cache import LEAST_BYTES, KnownTools, SharedTools
 
 
 class Typed(Struct):
@@ -129,7 +129,7 @@ def _read_in_parts(body: bytes | bytearray, known: KnownTools | None) -> tuple[M
     except _FAULTS:
         return None
     if tools is not None:
-        if not known_tools.is_mark(request.tools):
+        if not tool_list_cache.is_mark(request.tools):
             return None
         request.tools = tools
     if messages is not None:

@@ -1,4 +1,4 @@
-"""Complete truncated JSON, as a client's own incremental parser would."""
+"""Completes JSON that was cut off, as a client's own incremental parser would."""
 
 import re
 from typing import Final

@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway import __version__
-from gateway.commands.check.advice import client_settings, gateway_settings, profile_name
+from gateway.commands.check.recommended_settings import client_settings, gateway_settings, profile_name
 from gateway.commands.check.report import Report, Summary, exit_code
 from gateway.commands.check.rows import Row
 from gateway.commands.check.runner import Probe, examine

@@ -16,7 +16,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 import msgspec
-from msgspec import structs
+from msgspec import Struct
 
 from gateway.anthropic.stream import Event, StreamWriter
 from gateway.openai.chunk import Choice, Chunk, Delta, Function, MalformedChunk, ToolCall, decode_chunk
@@ -215,28 +215,26 @@ def _decode(event: bytes) -> Chunk | None:
 def _only_text(chunk: Chunk) -> tuple[Kind, object, str] | None:
     """The kind, call index and text of a chunk that contains only one piece of text; otherwise None."""
     choices = chunk.choices or []
-    if chunk.is_error or chunk.usage is not None or chunk.x_groq is not None or len(choices) != 1:
+    if chunk.is_error or not _says(chunk) <= {"choices", "object"} or len(choices) != 1:
         return None
     choice = choices[0]
     delta = choice.delta
-    if delta is None or choice.message is not None or choice.index not in (0, None, "0"):
+    if delta is None or not _says(choice) <= {"index", "delta"} or choice.index not in (0, None, "0"):
         return None
-    if choice.finish_reason or choice.usage is not None or choice.stop_reason or choice.matched_stop:
-        return None
-    match [(name, value) for name, value in structs.asdict(delta).items() if value]:
+    match [(name, getattr(delta, name)) for name in _says(delta)]:
         case [("content", str(text))]:
             return "text", None, text
         case [("reasoning_content" | "reasoning", str(text))]:
             return "thinking", None, text
-        case [
-            (
-                "tool_calls",
-                [ToolCall(index=int(index), id=None | "", function=Function(name=None | "") as function) as call],
-            )
-        ]:
-            if isinstance(text := function.arguments, str) and text and not call.extra_content:
+        case [("tool_calls", [ToolCall(index=int(index), function=Function(arguments=str(text)) as function) as call])]:
+            if _says(call) <= {"index", "function"} and _says(function) == {"arguments"}:
                 return "arguments", index, text
     return None
+
+
+def _says(value: Struct) -> set[str]:
+    """The fields that say something. All others, also those that are new to the schema, must be empty to be copied."""
+    return {name for name in value.__struct_fields__ if getattr(value, name)}
 
 
 def _with_text(chunk: Chunk, kind: Kind, text: str) -> Chunk:

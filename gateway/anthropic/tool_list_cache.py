@@ -1,4 +1,4 @@
-"""Tool lists seen in earlier requests.
+"""A cache of the tool lists that clients send with every turn.
 
 A client sends the same tools with each turn: tens of kilobytes, most of a short conversation's request. They are
 recognised by their bytes, and so neither decoded nor translated again. The cache is bounded. It reveals nothing across

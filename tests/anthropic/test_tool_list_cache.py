@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.known_tools import KnownTools
 from gateway.anthropic.request import MessagesRequest
+from gateway.anthropic.tool_list_cache import KnownTools
 from tests.odd_json import fuzz
 from tests.samples import recorded_requests
 
