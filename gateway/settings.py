@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.backend.endpoint import Endpoint, parse_endpoint
 from gateway.backend.models.model_map import ModelMap, parse_model_map
 from gateway.backend.profiles import PROFILES
+from gateway.backend.tls import certificates_trouble
 from gateway.door.keys import LEAST_CHARACTERS, Key, parse_keys
 from gateway.openai.profile import Profile
 
@@ -287,6 +288,7 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
                 raise SettingsError(f"{name}={shown}: {error}") from None
     settings = Settings(**values)
     _refuse_open_door(settings)
+    _refuse_missing_certificates(settings, environment)
     if settings.metrics_port and settings.metrics_port == settings.host_port:
         raise SettingsError(f"METRICS_PORT={settings.metrics_port}: must not be HOST_PORT, which clients can reach")
     return settings
@@ -308,6 +310,13 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _refuse_missing_certificates(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Refuse a file of certificates that does not work: TLS to the backend would not use it. Raises SettingsError."""
+    path = environment.get("SSL_CERT_FILE")
+    if path and settings.backend_url.chat.scheme == "https" and (trouble := certificates_trouble(path)):
+        raise SettingsError(f"SSL_CERT_FILE={path}: {trouble}: name a file of CA certificates, or unset it")
 
 
 def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | None:

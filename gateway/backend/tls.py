@@ -43,6 +43,17 @@ def tls_trouble(error: BaseException) -> Trouble:
     return Trouble(f"TLS fails: {reason}", "check that the port is the backend's TLS port")
 
 
+def certificates_trouble(path: str) -> str | None:
+    """Why the certificates in a file, which OpenSSL would silently do without, cannot be used; None if they can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        return "it holds no certificates in PEM form"
+    except OSError as error:
+        return error.strerror or "it cannot be read"
+    return None
+
+
 async def speaks_tls(url: URL) -> bool:
     """Whether the server answers a TLS handshake. The certificate is not checked, because nothing is sent."""
     context = ssl.create_default_context()
