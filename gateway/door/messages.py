@@ -39,7 +39,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
         answering = (
             stream_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
             if stream
-            else whole_answer(request, asked, estimate, gateway.turns)
+            else whole_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
         )
         del asked
         try:

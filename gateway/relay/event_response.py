@@ -82,10 +82,12 @@ class EventResponse(web.StreamResponse):
             await self._to.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Write the last piece and the end, all in one."""
+        """Write the last piece and the end, all in one. Waits for a slow client."""
         if not self._ended:
-            self._send(self._framed(data) + (_LAST_CHUNK if self._chunks else b""))
+            transport = self._send(self._framed(data) + (_LAST_CHUNK if self._chunks else b""))
             self._ended = True
+            if transport.get_write_buffer_size() > MOST_UNSENT:
+                await self._to.writer.drain()
 
     def _framed(self, data: bytes) -> bytes:
         return as_chunk(data) if data and self._chunks else data

@@ -43,6 +43,8 @@ class EventStream:
         self._wrote = self._counted = time.monotonic()
         # as far as `tick` knows of bytes that were sent without a look at the clock
         self._sent_seen = 0
+        # how many bytes waited for the client at the last `tick` that found any
+        self._unsent_seen = 0
 
     def start(self) -> None:
         """Write `message_start`, unless that was done; it stays here until there is more, or silence."""
@@ -92,6 +94,7 @@ class EventStream:
         """Write what is left and close the response properly, all in one."""
         frames = self.writer.take()
         response = self._open()
+        self._wrote = time.monotonic()
         if frames:
             self._record.event_sent(len(frames))
         await response.write_eof(frames)
@@ -112,14 +115,14 @@ class EventStream:
 
     async def tick(self, now: float) -> None:
         """Open the response, or write a ping or a heartbeat, when the silence has been long enough."""
-        if self.writer.closed:
-            return
         if self._record.sent != self._sent_seen:
             self._sent_seen = self._record.sent
             self._wrote = self._counted = now
         silence = now - self._wrote
         if self._client_is_slow():
-            self._cut_if_stuck(silence)
+            self._cut_if_stuck(now)
+            return
+        if self.writer.closed:
             return
         if self._response is None:
             if silence < self._keep_alive.open_after:
@@ -142,10 +145,17 @@ class EventStream:
         transport = self._request.transport
         return transport is None or transport.is_closing() or transport.get_write_buffer_size() > 0
 
-    def _cut_if_stuck(self, silence: float) -> None:
+    def _cut_if_stuck(self, now: float) -> None:
         """Drop the connection of a client that takes nothing: its answer holds the backend."""
         transport, limit = self._request.transport, self._keep_alive.cut_after
-        if silence >= limit and transport is not None and not transport.is_closing():
+        if transport is None or transport.is_closing():
+            return
+        unsent, before = transport.get_write_buffer_size(), self._unsent_seen
+        self._unsent_seen = unsent
+        if unsent < before:
+            # slowly, it reads
+            self._wrote = now
+        elif now - self._wrote >= limit:
             self._record.error = f"the client took nothing for {limit:g} s"
             transport.abort()
 

@@ -4,6 +4,8 @@ from aiohttp import web
 
 from gateway.anthropic.ids import new_message_id
 from gateway.record.request_record import RECORD
+from gateway.relay.delivery import deliver
+from gateway.relay.keep_alive import KeepAlive
 from gateway.translate.both_ways.tool_names import client_names
 from gateway.translate.from_backend.answer import translate_message
 from gateway.turn.ask import ask
@@ -13,9 +15,13 @@ from gateway.turn.token_estimate import TokenEstimate
 
 
 async def whole_answer(
-    request: web.Request, asked: BackendRequest, estimate: TokenEstimate, context: TurnContext
+    request: web.Request,
+    asked: BackendRequest,
+    estimate: TokenEstimate,
+    context: TurnContext,
+    keep_alive: KeepAlive,
 ) -> web.Response:
-    """Ask, and translate the answer once all of it has come. Raises BackendFault."""
+    """Ask, translate the answer once all of it has come, and deliver it. Raises BackendFault."""
     record = request[RECORD]
     asked, call = await ask(asked, estimate, context, record)
     async with call:
@@ -30,5 +36,9 @@ async def whole_answer(
             names=client_names(source.request.tools),
             stop_sequences=source.request.stop_sequences or (),
         )
+    # the client may take long, and the answer is all that it needs
+    del asked, source, answer, call
     record.finished(finish)
-    return web.Response(body=body, content_type="application/json")
+    response = web.Response(body=body, content_type="application/json")
+    await deliver(request, response, keep_alive)
+    return response

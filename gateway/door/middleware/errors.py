@@ -6,13 +6,21 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.anthropic.errors import ApiError
+from gateway.door.context import GATEWAY
 from gateway.record.failure import as_api_error, cut_off, note_failure
 from gateway.record.request_record import RECORD
+from gateway.relay.delivery import deliver
 
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever a handler raises into an answer. The client learns what happened, but nothing about the code."""
+    response = await _answered(request, handler)
+    await deliver(request, response, request.app[GATEWAY].keep_alive)
+    return response
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ConnectionError:
@@ -31,7 +39,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _respond(request: web.Request, answer: ApiError) -> web.Response:
     record = request[RECORD]
-    note_failure(record, answer)
+    note_failure(request, answer)
     return web.Response(
         status=answer.status,
         body=answer.body(record.request_id),
