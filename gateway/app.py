@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from gateway import __version__
-from gateway.anthropic.known_tools import KnownTools
+from gateway.anthropic.tool_list_cache import KnownTools
 from gateway.backend.adapter import Backend, Timeouts
 from gateway.backend.models.catalogue import Catalogue
 from gateway.backend.policy.breaker import Breaker
@@ -22,16 +22,18 @@ from gateway.door.context import GATEWAY, Gateway
 from gateway.door.health import hello
 from gateway.door.keys import KeyRing
 from gateway.door.memory import memory_mib
-from gateway.door.middleware.auth import auth
+from gateway.door.middleware.auth import Sharing, auth
 from gateway.door.middleware.errors import errors
 from gateway.door.middleware.recording import recording, set_request_id
 from gateway.door.routes import add_routes
 from gateway.door.uploads import Uploads
+from gateway.hosts import Hosts, is_loopback, own_hosts
 from gateway.interprocess.across_workers import AcrossWorkers
 from gateway.interprocess.addresses import Address
 from gateway.interprocess.counters import Counters, CounterTable
 from gateway.interprocess.scoreboard import Row
 from gateway.observability.logs.access_log import log_request
+from gateway.observability.logs.configuration import count_dropped
 from gateway.observability.metrics.listener import serving_metrics
 from gateway.observability.metrics.loop_lag import watch_loop
 from gateway.observability.metrics.recorder import METRICS, Metrics
@@ -43,8 +45,9 @@ from gateway.observability.status.routes import add_status_routes
 from gateway.observability.tracing.configuration import Tracing, TracingError
 from gateway.record.in_flight import InFlight
 from gateway.record.observers import OBSERVERS, Observers
+from gateway.record.redaction import REDACTOR, Redactor
 from gateway.relay.keep_alive import KeepAlive
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings, SettingsError, make_redactor
 from gateway.tokens.count import TokenCounter
 from gateway.turn.context import TurnContext
 
@@ -58,10 +61,10 @@ class MetricsPlace(NamedTuple):
     sockets: Sequence[socket.socket] = ()
 
 
-METRICS_URL: Final = web.AppKey("metrics_url", str)
 # what is made of a body takes up to three times its memory
 _PART_FOR_BODIES: Final = 4
 
+METRICS_URL: Final = web.AppKey("metrics_url", str)
 
 
 def make_app(
@@ -71,20 +74,23 @@ def make_app(
     row: Row | None = None,
     metrics: MetricsPlace | None = None,
     tracing: Tracing | None = None,
+    redactor: Redactor | None = None,
 ) -> web.Application:
     """Build the gateway as an aiohttp application. Raises SettingsError.
 
     Serve it with `handler_cancellation=True`, so that a client that disconnects ends its call to the backend.
     `keep_alive` replaces the times from the settings. `row` is this process's row of the scoreboard if several workers
     serve, `metrics` its counters and sockets; `tracing` says where spans are exported.
+    `redactor` cuts secrets out of what leaves; without it, one is made from the settings.
     """
     try:
         keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file)
     except ValueError as error:
         raise SettingsError(f"GATEWAY_API_KEYS_FILE={error}") from None
 
-    app = web.Application(middlewares=[recording, errors, auth(keys)])
+    app = web.Application(middlewares=[recording, errors, auth(keys, _sharing(settings), _hosts(settings, keys))])
     app[OBSERVERS] = Observers(ended=[log_request])
+    app[REDACTOR] = redactor or make_redactor(settings)
     add_routes(app)
     add_status_routes(app, StatusAccess(settings.status_key), otherwise=hello)
     app.on_response_prepare.append(set_request_id)
@@ -105,6 +111,19 @@ def make_app(
     # by then, no connection is accepted any more, and idle ones are closed
     app.on_shutdown.append(drain)
     return app
+
+
+def _sharing(settings: Settings) -> Sharing:
+    if not settings.backend_api_key:
+        return Sharing.NOBODY
+    return Sharing.ANYONE if settings.allow_anyone else Sharing.THIS_MACHINE
+
+
+def _hosts(settings: Settings, keys: KeyRing) -> Hosts | None:
+    """The names for which requests are served; None for any: others than this machine must reach it, or show a key."""
+    if not settings.allowed_hosts and (keys.used or not is_loopback(settings.host)):
+        return None
+    return Hosts(own_hosts(settings.host), settings.allowed_hosts)
 
 
 _Run = Callable[[web.Application], AsyncIterator[None]]
@@ -157,7 +176,6 @@ def _make_gateway(settings: Settings, keep_alive: KeepAlive | None, row: Row | N
     )
 
 
-def _publish(gateway: Gateway, row: Row) -> None:
 def _make_uploads(settings: Settings) -> Uploads:
     """The limits of one process: each of several has its share."""
     mib = settings.max_bodies_mib or memory_mib() // _PART_FOR_BODIES
@@ -165,6 +183,7 @@ def _make_uploads(settings: Settings) -> Uploads:
     return Uploads(-(-settings.max_uploads // processes), mib // processes, least_mib=settings.max_body_mib)
 
 
+def _publish(gateway: Gateway, row: Row) -> None:
     """Publish this worker's streams and circuit breaker to the other workers."""
     breaker = gateway.turns.backend.breaker
     row.set_breaker(breaker.status)
@@ -193,7 +212,7 @@ def _showing_status(keys: KeyRing, row: Row | None) -> _Run:
                 slot=row.slot if row else None,
             )
         )
-        app[FEED] = Feed(aggregator.look, aggregator.prepare)
+        app[FEED] = Feed(aggregator.look, aggregator.prepare, redactor=app[REDACTOR])
         publishing = asyncio.create_task(aggregator.publish(), name="status of this worker")
         yield
         publishing.cancel()
@@ -220,6 +239,7 @@ def _measured(address: Address, most: int, place: MetricsPlace) -> _Run:
         turns = gateway.turns
         metrics = app[METRICS] = Metrics(place.counters, turns.catalogue.has)
         app[OBSERVERS].ended.append(metrics.ended)
+        count_dropped(metrics.line_dropped)
         turns.backend.on_retry = metrics.backend_retried
         turns.backend.breaker.on_fault = metrics.backend_failed
         turns.backend.breaker.watch(metrics.breaker_changed)
@@ -245,7 +265,7 @@ def _traced(tracing: Tracing, settings: Settings) -> _Run:
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         try:
-            async with tracing.running(settings.backend_url) as tracer:
+            async with tracing.running(settings.backend_url, app[REDACTOR]) as tracer:
                 app[OBSERVERS].began.append(tracer.began)
                 app[OBSERVERS].ended.append(tracer.ended)
                 yield

@@ -7,7 +7,6 @@ environment and `--host-port` as a flag.
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from gateway.backend.models.model_map import ModelMap, parse_model_map
 from gateway.backend.profiles import PROFILES
 from gateway.backend.tls import certificates_trouble
 from gateway.door.keys import LEAST_CHARACTERS, Key, parse_keys
+from gateway.hosts import is_loopback, parse_hosts
 from gateway.openai.profile import Profile
 
 _LEVELS: Final = {
@@ -180,6 +180,9 @@ class Settings:
     allow_anyone: bool = _setting(
         "false", _flag, "BOOL", "let everybody who can reach this gateway use BACKEND_API_KEY"
     )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "", parse_hosts, "HOSTS", "host names for which requests are served beside this machine's own, such as *.lan"
+    )
     host: str = _setting("127.0.0.1", _host, "ADDRESS", "the address to listen on; 0.0.0.0 for all")
     host_port: int = _setting("8080", _port, "PORT", "the port to listen on; 0 for any free one")
     metrics_port: int | None = _setting(
@@ -302,14 +305,6 @@ def _refuse_open_door(settings: Settings) -> None:
             f"HOST={settings.host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
             "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if you want that"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or a host name is this machine's own, which no other machine can reach."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _refuse_missing_certificates(settings: Settings, environment: Mapping[str, str]) -> None:

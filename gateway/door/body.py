@@ -72,7 +72,8 @@ async def read_body(
     `arriving` is entered while a body arrives that did not come with its head, and may refuse to wait for it.
     """
     _refuse_foreign_page(request)
-    _refuse_doubtful_framing(request)
+    if (doubt := _doubt_about_framing(request)) is not None:
+        raise InvalidRequest(doubt)
     coding = _content_coding(request)
     if request.content.is_eof() and coding is None and "Expect" not in request.headers:
         # the body arrived with the head
@@ -117,12 +118,13 @@ async def leave_expectation(request: web.Request) -> None:
 
 
 async def close_unread(request: web.Request, response: web.StreamResponse) -> None:
-    """Tell the client to stop sending if it is answered before its whole body was read. Runs before each response.
+    """Tell the client to stop sending if it is answered before its whole body was read, or if it is doubtful where that
+    ends. Runs before each response.
 
     The connection is closed afterwards. What still arrives is read and dropped for some seconds, so that a reset of the
     connection does not lose the answer.
     """
-    if not request.content.is_eof() or request.content.exception():
+    if not request.content.is_eof() or request.content.exception() or _doubt_about_framing(request):
         response.force_close()
         response.headers["Connection"] = "close"
 
@@ -201,15 +203,18 @@ def _content_coding(request: web.Request) -> str | None:
     return coding if request.content.total_compressed_bytes is None else None
 
 
-def _refuse_doubtful_framing(request: web.Request) -> None:
-    """Refuse framing that proxies read differently: a second request could hide in the body (RFC 9112, section 6.1)."""
-    coding = request.headers.get("Transfer-Encoding")
-    if coding is None:
-        return
+def _doubt_about_framing(request: web.Request) -> str | None:
+    """Why proxies may read a request's framing differently, so that a second request could hide in its body (RFC 9112,
+    section 6.1); None if they may not.
+    """
+    if "Transfer-Encoding" not in request.headers:
+        return None
     if request.version < HttpVersion11:
-        raise InvalidRequest("HTTP/1.0 has no Transfer-Encoding: send the request with Content-Length")
-    if coding.strip().lower() != "chunked":
-        raise InvalidRequest(f"Transfer-Encoding {coding[:40]!r} is not supported: only chunked is")
+        return "HTTP/1.0 has no Transfer-Encoding: send the request with Content-Length"
+    coding = ", ".join(request.headers.getall("Transfer-Encoding")).strip()
+    if coding.lower() != "chunked":
+        return f"Transfer-Encoding {coding[:40]!r} is not supported: only chunked is"
+    return None
 
 
 def _refuse_foreign_page(request: web.Request) -> None:

@@ -6,16 +6,16 @@ An entry is a key and its options, separated by blanks; entries are separated by
     sha256:9f86d081884c7d65…  name=alice  requests=60  streams=4
 
 `requests` limits the requests per minute, `streams` the answers at a time. Only the SHA-256 hash of a key is kept; keys
-are random, so they need no slow hash.
+are random, so they need no slow hash. A token is found by its hash, so the time says nothing about the keys.
 """
 
+import asyncio
 import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from hmac import compare_digest
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +26,14 @@ from msgspec import Struct
 from gateway.anthropic.errors import ApiError
 
 _HASHED: Final = "sha256:"
-_HASH: Final = re.compile("[0-9a-f]{64}")
+_HASH: Final = re.compile("[0-9a-fA-F]{64}")
 # shorter ones can be guessed
 LEAST_CHARACTERS: Final = 16
-_LIMITS: Final = ("requests", "streams")
+_OPTIONS: Final = ("name", "requests", "streams")
 # how soon a change to the file is noticed
 _CHECK_SECONDS: Final = 1.0
+# 100,000 hashed keys with names and limits
+_MOST_FILE_MIB: Final = 16
 
 log = structlog.get_logger(__name__)
 
@@ -60,26 +62,42 @@ def parse_keys(text: str) -> tuple[Key, ...]:
     return tuple(keys)
 
 
+def clear_keys(text: str) -> list[str]:
+    """The keys in a setting that are not given by their hash."""
+    entries = (line.partition("#")[0].split() for line in text.replace(",", "\n").splitlines())
+    return [words[0] for words in entries if words and not words[0].startswith(_HASHED)]
+
+
 def _parse_entry(words: Sequence[str], number: int) -> Key:
-    said = dict(word.partition("=")[::2] for word in words[1:])
-    if said.keys() - {"name", *_LIMITS}:
-        # not quoted: the word may be another key
-        raise ValueError("only name=, requests= and streams= may follow a key; separate keys with commas")
-    limits = {name: _limit(name, said[name]) for name in _LIMITS if name in said}
-    return Key(digest=_digest(words[0]), name=said.get("name") or f"key {number}", **limits)
+    said: dict[str, str] = {}
+    for word in words[1:]:
+        option, _, value = word.partition("=")
+        if option not in _OPTIONS:
+            # not quoted: the word may be another key
+            raise ValueError("only name=, requests= and streams= may follow a key; separate keys with commas")
+        said[option] = value
+    return Key(
+        digest=_digest(words[0]),
+        name=said.get("name") or f"key {number}",
+        requests=_limit("requests", said.get("requests")),
+        streams=_limit("streams", said.get("streams")),
+    )
 
 
 def _digest(word: str) -> bytes:
     if word.startswith(_HASHED):
-        if not _HASH.fullmatch(word.removeprefix(_HASHED).lower()):
+        digits = word.removeprefix(_HASHED)
+        if not _HASH.fullmatch(digits):
             raise ValueError("sha256: must be followed by 64 hexadecimal digits")
-        return bytes.fromhex(word.removeprefix(_HASHED))
+        return bytes.fromhex(digits)
     if len(word) < LEAST_CHARACTERS:
         raise ValueError(f"a key must have at least {LEAST_CHARACTERS} characters")
     return sha256(word.encode()).digest()
 
 
-def _limit(name: str, value: str) -> int:
+def _limit(name: str, value: str | None) -> int | None:
+    if value is None:
+        return None
     if not value.isdecimal() or int(value) < 1:
         raise ValueError(f"{name} must be a whole number of at least 1")
     return int(value)
@@ -150,9 +168,11 @@ class KeyRing:
         self._fixed = keys
         self._file = file
         self._clock = clock
-        self._holders: tuple[Holder, ...] = ()
+        # by the hash of the key; replaced as a whole
+        self._holders: dict[bytes, Holder] = {}
         self._version = self._file_version()
         self._checked_at = clock()
+        self._refreshing = False
         self._set(self._read_file())
 
     @property
@@ -160,21 +180,25 @@ class KeyRing:
         """Whether only holders of a key may use the gateway; with an empty file, nobody may."""
         return bool(self._holders) or self._file is not None
 
-    def find(self, token: str) -> Holder | None:
-        """The holder of this key, or None. Takes the same time for any token, whichever key it resembles."""
-        self._refresh()
-        digest = sha256(token.encode()).digest()
-        found = None
-        for holder in self._holders:
-            if compare_digest(holder.key.digest, digest):
-                found = holder
-        return found
+    @property
+    def due(self) -> bool:
+        """Whether it is time to see whether the file has changed."""
+        return self._file is not None and self._clock() - self._checked_at >= _CHECK_SECONDS and not self._refreshing
 
-    def _refresh(self) -> None:
-        now = self._clock()
-        if self._file is None or now - self._checked_at < _CHECK_SECONDS:
-            return
-        self._checked_at = now
+    def find(self, token: str) -> Holder | None:
+        """The holder of this key, or None."""
+        return self._holders.get(sha256(token.encode()).digest())
+
+    async def refresh(self) -> None:
+        """Read the file again if it has changed, in a thread. Meanwhile, the keys known so far are valid."""
+        self._refreshing = True
+        self._checked_at = self._clock()
+        try:
+            await asyncio.to_thread(self._read_again)
+        finally:
+            self._refreshing = False
+
+    def _read_again(self) -> None:
         version = self._file_version()
         if version == self._version:
             return
@@ -187,8 +211,12 @@ class KeyRing:
             log.info("keys read again", keys=len(self._holders))
 
     def _set(self, from_file: Sequence[Key]) -> None:
-        before = {holder.key: holder for holder in self._holders}
-        self._holders = tuple(before.get(key) or Holder(key, self._clock) for key in (*self._fixed, *from_file))
+        before = self._holders
+        holders = {}
+        for key in (*self._fixed, *from_file):
+            holder = before.get(key.digest)
+            holders[key.digest] = holder if holder is not None and holder.key == key else Holder(key, self._clock)
+        self._holders = holders
 
     def _file_version(self) -> tuple[int, ...]:
         try:
@@ -201,7 +229,11 @@ class KeyRing:
         if self._file is None:
             return ()
         try:
-            return parse_keys(self._file.read_text())
+            with self._file.open("rb") as file:
+                text = file.read(_MOST_FILE_MIB * 1024 * 1024 + 1)
+            if len(text) > _MOST_FILE_MIB * 1024 * 1024:
+                raise ValueError(f"larger than {_MOST_FILE_MIB} MiB: is it a file of keys?")
+            return parse_keys(text.decode())
         except OSError as error:
             raise ValueError(f"{self._file}: {error.strerror}") from None
         except ValueError as error:

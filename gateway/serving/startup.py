@@ -12,7 +12,8 @@ import structlog
 
 from gateway import __version__
 from gateway.backend.models.catalogue import Catalogue
-from gateway.settings import Settings, dotenv_file, is_loopback
+from gateway.hosts import is_loopback
+from gateway.settings import Settings, dotenv_file
 from gateway.translate.refusals.faults import BackendFault
 
 _NAMES_SHOWN: Final = 5

@@ -24,7 +24,7 @@ TOO_SLOW = (
 
 
 def head(*fields: str) -> bytes:
-    lines = ["POST /v1/messages HTTP/1.1", "Host: x", "x-api-key: cpk_test", *fields, "", ""]
+    lines = ["POST /v1/messages HTTP/1.1", "Host: localhost", "x-api-key: cpk_test", *fields, "", ""]
     return "\r\n".join(lines).encode()
 
 

@@ -1,5 +1,6 @@
 """Keys of the gateway's own: what an entry says, who is found, and which limits hold."""
 
+import asyncio
 import os
 from hashlib import sha256
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_an_error_at_the_start(text: str | None, t
         KeyRing(file=tmp_path / "keys")
 
 
-def test_a_change_of_the_file_is_seen_and_keeps_what_was_used(tmp_path: Path) -> None:
+async def test_a_change_of_the_file_is_seen_and_keeps_what_was_used(tmp_path: Path) -> None:
     file, clock = tmp_path / "keys", Clock()
     file.write_text(f"{ALICE} streams=1\n")
     ring = KeyRing(file=file, clock=clock)
@@ -120,26 +121,68 @@ def test_a_change_of_the_file_is_seen_and_keeps_what_was_used(tmp_path: Path) ->
     assert alice is not None
     with alice.request():
         replace(file, f"{ALICE} streams=1\n{BOB}\n")
-        assert ring.find(BOB) is None  # the file is looked at once a second
+        assert not ring.due  # the file is looked at once a second
         clock.now = 1.0
+        assert ring.due
+        await ring.refresh()
+        assert not ring.due
         assert ring.find(BOB)
         assert ring.find(ALICE) is alice
         replace(file, f"{BOB}\n")
         clock.now = 2.0
+        await ring.refresh()
         assert ring.find(ALICE) is None
 
 
-def test_a_change_that_is_wrong_changes_nothing_and_is_logged(tmp_path: Path) -> None:
+async def test_a_key_with_other_limits_is_another(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{ALICE} streams=1\n")
+    ring = KeyRing(file=file)
+    before = ring.find(ALICE)
+    replace(file, f"{ALICE} streams=20\n")
+
+    await ring.refresh()
+
+    after = ring.find(ALICE)
+    assert after is not None
+    assert after is not before
+    assert after.key.streams == 20
+
+
+async def test_a_change_that_is_wrong_changes_nothing_and_is_logged(tmp_path: Path) -> None:
     file, clock = tmp_path / "keys", Clock()
     file.write_text(ALICE)
     ring = KeyRing(file=file, clock=clock)
     with structlog.testing.capture_logs() as lines:
-        for now, text in ((1.0, "short"), (2.0, None)):
+        for text in ("short", None, "x" * (17 << 20)):
             replace(file, text)
-            clock.now = now
+            await ring.refresh()
             assert ring.find(ALICE)
-    assert [line["event"] for line in lines] == ["keys not read again"] * 2
+    assert [line["event"] for line in lines] == ["keys not read again"] * 3
+    assert lines[-1]["reason"] == f"{file}: larger than 16 MiB: is it a file of keys?"
     assert ALICE not in str(lines)
+
+
+async def test_the_loop_runs_while_many_keys_are_read(tmp_path: Path) -> None:
+    file, clock = tmp_path / "keys", Clock()
+    file.write_text(ALICE)
+    ring = KeyRing(file=file, clock=clock)
+    replace(file, "".join(f"sha256:{number:064x} name=client-{number} streams=4\n" for number in range(100_000)))
+    clock.now = 1.0
+
+    reading = asyncio.create_task(ring.refresh())
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+        # all at once
+        assert len(ring._holders) in (1, 100_000)
+        clock.now += 1
+        assert reading.done() or not ring.due
+
+    assert turns > 100
+    assert ring.find(ALICE) is None
+    assert len(ring._holders) == 100_000
 
 
 def replace(file: Path, text: str | None) -> None:

@@ -45,7 +45,7 @@ async def trickle(writer: asyncio.StreamWriter) -> None:
 
 def request(prompt: str) -> bytes:
     body = json.dumps(ask(prompt, stream=True)).encode()
-    head = f"POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nAuthorization: {TOKEN['Authorization']}\r\n"
+    head = f"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN['Authorization']}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -26,7 +26,7 @@ LEAVES = 20
 
 def request(*, stream: bool, content: str = "Hi") -> bytes:
     body = json.dumps(ask(content, stream=stream)).encode()
-    head = f"POST /v1/messages HTTP/1.1\r\nHost: gateway\r\nAuthorization: {TOKEN['Authorization']}\r\n"
+    head = f"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN['Authorization']}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -96,7 +96,7 @@ def check(response: Response) -> None:
 
 
 def request(body: bytes, *, target: str = "/v1/messages") -> bytes:
-    head = f"POST {target} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer cpk_test\r\n"
+    head = f"POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer cpk_test\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -219,7 +219,7 @@ def heads(draw: st.DrawFn) -> bytes:
     )
     version = draw(st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/9", "http/1.1", ""]))
     body = draw(st.sampled_from([BODY, BODY, b"", BODY[:20]]))
-    usual = ["Host: gateway", "x-api-key: cpk_test", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    usual = ["Host: localhost", "x-api-key: cpk_test", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     kept = [line for line in usual if draw(st.integers(0, 9))]
     lines = [line.encode("latin-1") for line in kept + draw(st.lists(st.sampled_from(LINES), max_size=2))]
     if not draw(st.integers(0, 5)):
@@ -232,7 +232,7 @@ def heads(draw: st.DrawFn) -> bytes:
 BODY = b'{"model": "demo", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}'
 RECORDED = [body | {"model": "demo"} for body in recorded_requests().values()]
 LINES = [
-    "Host: gateway",
+    "Host: localhost",
     "Authorization: Bearer cpk_other",
     "Authorization: Basic cpk_test",
     "x-api-key: cpk_test",

@@ -259,7 +259,7 @@ async def closed(_: asyncio.StreamWriter) -> None:
 def _post(body: bytes, *lines: str) -> bytes:
     head = (
         "POST /v1/messages HTTP/1.1",
-        "Host: h",
+        "Host: localhost",
         "Connection: close",
         f"Authorization: Bearer {mark('token')}",
         *lines,
@@ -270,7 +270,7 @@ def _post(body: bytes, *lines: str) -> bytes:
 
 
 def _get(line: str, *lines: str) -> bytes:
-    return "\r\n".join((line, "Host: h", *lines, "", "")).encode()
+    return "\r\n".join((line, "Host: localhost", *lines, "", "")).encode()
 
 
 BYTES = [

@@ -16,7 +16,12 @@ BODY = json.dumps(ask(stream=True)).encode()
 
 
 def asked(*fields: bytes, version: bytes = b"1.1") -> bytes:
-    head = [b"POST /v1/messages HTTP/" + version, b"Host: x", b"x-api-key: cpk_1", b"Content-Type: application/json"]
+    head = [
+        b"POST /v1/messages HTTP/" + version,
+        b"Host: localhost",
+        b"x-api-key: cpk_1",
+        b"Content-Type: application/json",
+    ]
     return b"\r\n".join([*head, *fields, b"Content-Length: %d" % len(BODY), b"", BODY])
 
 
@@ -104,7 +109,9 @@ async def test_an_older_client_gets_it_to_the_connections_end(connect: Connect, 
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-async def test_one_that_breaks_off_is_not_ended_for_claude_code(version: bytes, connect: Connect, scripted: ScriptedBackend) -> None:
+async def test_one_that_breaks_off_is_not_ended_for_claude_code(
+    version: bytes, connect: Connect, scripted: ScriptedBackend
+) -> None:
     begun = asyncio.Event()
     scripted.answers = [stream(*EVENTS[:2], begun, cut=True)]
     connection = await connect()

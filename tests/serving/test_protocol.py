@@ -152,7 +152,16 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     ),
     "an encoded path without a token": (request(b"POST /%761/messages HTTP/1.1", HOST, LENGTH), 401, "no token: "),
     "an encoded slash without a token": (request(b"POST /v1%2Fmessages HTTP/1.1", HOST, LENGTH), 401, "no token: "),
-    "another host without a token": (request(b"POST http://y/v1/messages HTTP/1.1", HOST, LENGTH), 401, "no token: "),
+    "another host": (
+        request(b"POST http://y/v1/messages HTTP/1.1", HOST, TOKEN, LENGTH),
+        403,
+        "this request asks for the host 'y', ",
+    ),
+    "the form for proxies without a token": (
+        request(b"POST http://localhost/v1/messages HTTP/1.1", HOST, LENGTH),
+        401,
+        "no token: ",
+    ),
     "line ends in a model's path": (
         request(b"GET /v1/models/a%0d%0aX-Evil:1 HTTP/1.1", HOST, TOKEN, body=b""),
         404,
@@ -168,11 +177,6 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a token in UTF-8": (request(LINE, HOST, TOKEN + "é".encode(), LENGTH), 401, "the token contains a blank, "),
     "a token in Latin-1": (request(LINE, HOST, TOKEN + b"\xe9", LENGTH), 401, "the token contains a blank, "),
     "a key in UTF-8": (request(LINE, HOST, "x-api-key: canaryé".encode(), LENGTH), 401, "the token contains a blank, "),
-    "chunks in gzip": (
-        request(LINE, HOST, TOKEN, b"Transfer-Encoding: gzip, chunked", body=chunks(BODY)),
-        400,
-        "Transfer-Encoding 'gzip, chunked' is not supported: only chunked is",
-    ),
     "another expectation": (
         request(LINE, HOST, TOKEN, b"Expect: 200-ok", LENGTH),
         417,
@@ -201,7 +205,7 @@ TAKEN: dict[str, bytes] = {
     "chunks with extensions": request(LINE, HOST, TOKEN, CHUNKED, body=chunks(BODY, size=b"%x;a=b")),
     "chunks with a trailer": request(LINE, HOST, TOKEN, CHUNKED, body=chunks(BODY, last=b"0\r\nX-Api-Key: no\r\n\r\n")),
     "an empty line in front": b"\r\n" + GOOD,
-    "the form for proxies": request(b"POST http://y/v1/messages HTTP/1.1", HOST, TOKEN, LENGTH),
+    "the form for proxies": request(b"POST http://localhost/v1/messages HTTP/1.1", HOST, TOKEN, LENGTH),
     "an encoded path": request(b"POST /v1/%6dessages HTTP/1.1", HOST, TOKEN, LENGTH),
     "a query": request(b"POST /v1/messages?beta=true HTTP/1.1", HOST, TOKEN, LENGTH),
     "an offer of HTTP/2": request(LINE, HOST, TOKEN, b"Connection: upgrade", b"Upgrade: h2c", LENGTH),
@@ -227,6 +231,36 @@ async def test_http_1_0_is_answered_and_closed(connect: Connect) -> None:
 
     assert (await connection.send(GOOD.replace(b"HTTP/1.1", b"HTTP/1.0")))[0] == 200
     assert await connection.reader.read() == b""
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked", b"Identity,chunked"])
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (LINE, 400),
+        (b"POST /v1/messages/count_tokens HTTP/1.1", 400),
+        (b"GET /v1/models HTTP/1.1", 200),
+        (b"POST /v1/nothing HTTP/1.1", 404),
+        (b"POST /api/event_logging/batch HTTP/1.1", 204),
+    ],
+)
+async def test_a_connection_ends_where_the_end_of_a_body_is_in_doubt(
+    line: bytes, status: int, coding: bytes, connect: Connect, scripted: ScriptedBackend
+) -> None:
+    connection = await connect()
+    raw = request(line, HOST, TOKEN, b"Transfer-Encoding: " + coding, body=chunks(BODY))
+
+    connection.writer.write(raw + GOOD)
+    answers = await connection.reader.read()
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+    found = int(answers.split()[1])
+    # the parser refuses some of them itself
+    assert found in (status, 400)
+    assert b"Connection: close" in answers
+    if found == 400:
+        assert b"Transfer-Encoding" in answers
+    assert scripted.requests == []
 
 
 async def test_http_1_0_with_chunks_is_refused_and_closed(connect: Connect, scripted: ScriptedBackend) -> None:

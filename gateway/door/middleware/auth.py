@@ -1,9 +1,11 @@
-"""The client's token: passed on to the backend, or checked against this gateway's own keys if it has any.
+"""Who may use the gateway: where a request comes from, and the client's token.
 
-Tokens for Anthropic are refused before the backend or a log could see them.
+The token is passed on to the backend, or checked against this gateway's own keys if it has any. Tokens for Anthropic
+are refused before the backend or a log could see them.
 """
 
 import re
+from enum import Enum, auto
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +13,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.anthropic.errors import ApiError
 from gateway.door.keys import HOLDER, KeyRing
+from gateway.door.middleware.origin import refuse_foreign_host, refuse_foreign_reader, refuse_proxies
+from gateway.hosts import Hosts
 from gateway.record.api_paths import GUARDED
 from gateway.record.request_record import RECORD
 
@@ -20,28 +24,49 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 # the form that clients send
 _BEARER: Final = re.compile(r"Bearer ([!-~]+)")
 
+_READING: Final = frozenset({"GET", "HEAD"})
 
 # the client's token for the backend; not set if the token is a key of this gateway
 TOKEN: Final = web.RequestKey("token", str)
 
 
-def auth(keys: KeyRing) -> Middleware:
-    """Make the middleware that reads the token of each request that needs one. It raises ApiError 401."""
+class Sharing(Enum):
+    """Who may use the backend's key of this gateway without a key from it."""
+
+    NOBODY = auto()  # or there is no such key
+    THIS_MACHINE = auto()
+    ANYONE = auto()
+
+
+def auth(keys: KeyRing, sharing: Sharing = Sharing.NOBODY, hosts: Hosts | None = None) -> Middleware:
+    """Make the middleware that lets requests in. `hosts`: the only names for which they may ask; None for any.
+
+    It raises ApiError 401 or 403.
+    """
+    known = hosts or Hosts(())
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if hosts is not None:
+            refuse_foreign_host(request, hosts)
         if request.path.startswith(GUARDED):
-            _let_in(keys, request, client_token(request))
+            if request.method in _READING:
+                refuse_foreign_reader(request, known)
+            if keys.used:
+                if keys.due:
+                    await keys.refresh()
+                _let_in(keys, request, client_token(request))
+            elif sharing is not Sharing.ANYONE:
+                if sharing is Sharing.THIS_MACHINE:
+                    refuse_proxies(request)
+                request[TOKEN] = client_token(request)
         return await handler(request)
 
     return let_in
 
 
 def _let_in(keys: KeyRing, request: web.Request, token: str) -> None:
-    """Check the token against this gateway's keys; without any, keep it for the backend. Raises ApiError 401."""
-    if not keys.used:
-        request[TOKEN] = token
-        return
+    """Check the token against this gateway's keys. Raises ApiError 401."""
     holder = keys.find(token)
     if holder is None:
         raise ApiError(

@@ -7,16 +7,14 @@ machine (DNS rebinding).
 """
 
 from hmac import compare_digest
-from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
-from yarl import URL
 
 from gateway.anthropic.errors import ApiError
+from gateway.hosts import Hosts, forwarding, is_loopback
 
-_FORWARDED: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
-_OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_OWN_NAMES: Final = Hosts(())
 _OWN_SITE: Final = frozenset({"", "none", "same-origin"})
 
 
@@ -47,26 +45,9 @@ class StatusAccess:
 def _is_from_here(request: web.Request) -> bool:
     headers = request.headers
     return (
-        _is_loopback(request.remote)
-        and not any(name in headers for name in _FORWARDED)
-        and _host_name(f"http://{headers.get('Host', '')}") in _OWN_NAMES
+        is_loopback(request.remote or "")
+        and forwarding(headers) is None
+        and _OWN_NAMES.refused(headers, request.raw_path) is None
         and headers.get("Sec-Fetch-Site", "") in _OWN_SITE
         and headers.get("Origin", f"http://{headers.get('Host', '')}") == f"http://{headers.get('Host', '')}"
     )
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        found = ip_address(address or "")
-    except ValueError:
-        return False
-    # a dual-stack socket reports IPv4 addresses as IPv4-mapped IPv6 addresses
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
-
-
-def _host_name(url: str) -> str | None:
-    try:
-        return URL(url).host
-    except ValueError:
-        return None

@@ -88,3 +88,42 @@ async def test_a_token_is_taken_from_either_header_and_goes_on_as_the_only_one(
     sent = scripted.requests[0].headers
     assert sent["authorization"] == f"Bearer {token}"
     assert [name for name, value in sent.items() if "cpk_" in value or "abc" in value] == ["authorization"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer anything"},
+        {"Authorization": "Basic abc"},
+        {"x-api-key": "two words"},
+        {"x-api-key": "sk-ant-api03-secret"},
+    ],
+    ids=["nothing", "any", "basic", "untidy", "for Anthropic"],
+)
+async def test_where_anyone_may_use_the_operators_key_any_token_will_do(
+    headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [respond(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')]
+    gateway = await start_gateway(scripted.url, backend_api_key="operator", allow_anyone="true")
+
+    for path in PATHS:
+        assert (await gateway.post(path, json=ask(), headers=headers)).status == 200
+    assert (await gateway.get("/v1/models", headers=headers)).status == 200
+
+    assert {request.headers["authorization"] for request in scripted.requests + scripted.listed} == {"Bearer operator"}
+    assert "secret" not in str(scripted.requests + scripted.listed)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"allow_anyone": "true"}, {"allow_anyone": "true", "backend_api_key": "k", "gateway_api_keys": "k" * 16}],
+    ids=["no key of the operator's", "keys for clients"],
+)
+async def test_otherwise_a_token_is_needed(
+    settings: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url, **settings)
+
+    for path in PATHS:
+        assert (await gateway.post(path, json=ask())).status == 401
