@@ -102,7 +102,7 @@ async def caddy(
         "CADDY_TLS": tls,
         "CADDY_PORT": str(port),
         "CADDY_HTTP_PORT": str(http_port),
-        "CADDY_BIND": "127.0.0.1",
+        **({} if tls == "false" else {"CADDY_BIND": "127.0.0.1"}),
         "GATEWAY": " ".join(map(_address, gateways)),
         **settings,
     }

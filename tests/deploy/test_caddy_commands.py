@@ -32,7 +32,7 @@ async def test_the_commands_of_the_readme_serve(
         # certificates are for names of others, or take a place in the machine's store
         local = local.replace(f"{caddy_program} run", f"{caddy_program} validate")
     gateway = url_of(await start_gateway(embedded)).removeprefix("http://").rstrip("/")
-    settings = environment(tmp_path, CADDY_BIND="127.0.0.1", GATEWAY=gateway)
+    settings = environment(tmp_path, GATEWAY=gateway)
 
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", _env_first(local), cwd=ROOT, env=settings,

@@ -15,6 +15,7 @@ from tests.conftest import (
     HELLO,
     TOKEN,
     ScriptedBackend,
+    StartGateway,
     ask,
     respond,
     stream,
@@ -23,8 +24,10 @@ from tests.deploy.caddy import (
     CADDYFILE,
     MESSAGES,
     curl,
+    error_of,
     free_port,
     greet,
+    url_of,
 )
 from tests.deploy.conftest import StartCaddy
 from tests.faults.conftest import until
@@ -134,3 +137,44 @@ async def test_no_secret_is_logged(
     logged = [(line["request"]["uri"], line["status"]) for line in caddy.requests]
     assert logged == [(MESSAGES, 200), (MESSAGES, 500), (MESSAGES, 200), ("/nowhere", 404), (MESSAGES, 413)]
     assert caddy.requests[0]["resp_headers"]["Request-Id"][0].startswith("req_")
+
+
+async def test_without_tls_only_this_machine_reaches_it(gateway: str, start_caddy: StartCaddy) -> None:
+    caddy = await start_caddy(gateway)
+
+    # on Linux all of 127.0.0.0/8 is this machine: a socket for all addresses would take this, too
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", caddy.port)
+
+
+async def test_nobody_behind_it_spends_the_operators_key(
+    scripted: ScriptedBackend, start_gateway: StartGateway, start_caddy: StartCaddy
+) -> None:
+    behind = await start_gateway(scripted.url, backend_api_key="operator")
+    caddy = await start_caddy(url_of(behind))
+
+    async with caddy.session() as client, client.post(MESSAGES, json=ask(), headers=TOKEN) as response:
+        status, kind, message = await error_of(response)
+
+    assert (status, kind) == (403, "permission_error")
+    assert "GATEWAY_API_KEYS" in message
+    assert scripted.requests == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"), [({}, 403), ({"allowed_hosts": "gateway.test"}, 200), ({"allowed_hosts": "*.test"}, 200)]
+)
+async def test_the_gateway_behind_it_serves_the_names_that_it_knows(
+    settings: dict[str, str],
+    status: int,
+    scripted: ScriptedBackend,
+    start_gateway: StartGateway,
+    start_caddy: StartCaddy,
+) -> None:
+    caddy = await start_caddy(url_of(await start_gateway(scripted.url, **settings)))
+
+    async with (
+        caddy.session() as client,
+        client.get("/v1/models", headers=TOKEN | {"Host": "gateway.test"}) as response,
+    ):
+        assert response.status == status
