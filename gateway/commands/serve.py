@@ -24,7 +24,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(options: dict[str, Any]) -> int:
     """Serve until a signal. Raises SettingsError."""
+    from gateway.serving.descriptors import hold_standard_streams, raise_limit
+
+    hold_standard_streams()
     settings = load_settings(options, os.environ, Path.cwd())
+    raise_limit()
     _adopt_dotenv()
     try:
         tracing = load_tracing(os.environ)

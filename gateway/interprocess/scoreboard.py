@@ -14,7 +14,7 @@ from gateway.interprocess.sample_slots import SampleSlot, SampleSlots
 # from best to worst
 STATES: Final = ("disabled", "closed", "half-open", "open")
 _CELL_BYTES: Final = 8
-_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED = range(6)
+_PID, _RESTARTS, _STREAMS, _STATE, _FAILURES, _OPENED, _BEATS = range(7)
 # a cache line per row: a worker's frequent writes must not touch another's line
 _ROW_CELLS: Final = 8
 
@@ -42,6 +42,10 @@ class Row:
         for cell in range(_ROW_CELLS):
             self._cells[cell] = 0
 
+    def beat(self) -> None:
+        """Show that the worker's event loop runs. Call it every second."""
+        self._cells[_BEATS] += 1
+
     def set_streams(self, streams: int) -> None:
         """Publish how many streams are open."""
         self._cells[_STREAMS] = streams
@@ -61,6 +65,11 @@ class Row:
     def restarts(self) -> int:
         """How many workers had this row before."""
         return int(self._cells[_RESTARTS])
+
+    @property
+    def beats(self) -> int:
+        """A number that changes every second while the worker's event loop runs."""
+        return int(self._cells[_BEATS])
 
     @property
     def streams(self) -> int:

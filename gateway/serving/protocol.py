@@ -9,6 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.anthropic.errors import ApiError
 from gateway.anthropic.ids import new_request_id
+from gateway.serving.descriptors import DescriptorLimit
 
 # clients keep connections between the turns of a conversation
 _KEEPALIVE_SECONDS: Final = 75.0
@@ -26,7 +27,7 @@ class ServerProtocol(web.RequestHandler):
     slowly. Bodies stay compressed: aiohttp would decompress even those that nobody reads, and block the event loop.
     """
 
-    __slots__ = ("_connection", "_connections", "_is_last", "_refused")
+    __slots__ = ("_connection", "_connections", "_descriptors", "_is_last", "_refused")
 
     def __init__(
         self,
@@ -34,11 +35,13 @@ class ServerProtocol(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         connections: set["ServerProtocol"] | None = None,
+        descriptors: DescriptorLimit | None = None,
         keepalive_timeout: float = _KEEPALIVE_SECONDS,
     ) -> None:
-        """`connections` contains the protocol while the connection lasts."""
+        """`connections` contains the protocol while the connection lasts. `descriptors` may refuse the connection."""
         super().__init__(manager, loop=loop, keepalive_timeout=keepalive_timeout, auto_decompress=False)
         self._connections = set() if connections is None else connections
+        self._descriptors = descriptors
         self._connection: asyncio.Transport | None = None
         self._is_last = False
         self._refused = False
@@ -50,8 +53,11 @@ class ServerProtocol(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
+        connection = cast(asyncio.Transport, transport)
+        if self._descriptors is not None and self._descriptors.refuses(connection):
+            return
         super().connection_made(transport)
-        self._connection = cast(asyncio.Transport, transport)
+        self._connection = connection
         self._connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -17,11 +17,13 @@ from gateway.door.context import GATEWAY
 from gateway.interprocess.addresses import Address, address_errors, url_of
 from gateway.observability.logs.configuration import configure_logging
 from gateway.observability.tracing.configuration import Tracing
+from gateway.serving.descriptors import DescriptorLimit, warn_of_low_limit
 from gateway.serving.memory_trim import trimmed
+from gateway.serving.process_signals import StraySignals, to_handle
 from gateway.serving.protocol import ServerProtocol
 from gateway.serving.service_manager import report_listening, report_stopping
 from gateway.serving.startup import tell_listening, tell_models
-from gateway.settings import Settings
+from gateway.settings import Settings, make_redactor
 
 _BACKLOG: Final = 1024
 # at shutdown, for requests other than those for messages
@@ -35,13 +37,15 @@ log = structlog.get_logger(__name__)
 
 async def serve(settings: Settings, tracing: Tracing | None = None) -> int:
     """Serve until a signal comes, then give answers in progress their grace period. Returns the exit code."""
-    configure_logging(settings.log_level, settings.log_format)
-    app = make_app(settings, tracing=tracing)
+    redactor = make_redactor(settings)
+    configure_logging(settings.log_level, settings.log_format, redactor=redactor)
+    app = make_app(settings, tracing=tracing, redactor=redactor)
 
     def tell(url: str) -> None:
         more = {"metrics": app[METRICS_URL]} if METRICS_URL in app else {}
         tell_listening(settings, url, **more)
-        report_listening(url, settings.backend_url.shown)
+        warn_of_low_limit(settings.max_streams, workers=1)
+        report_listening(url, redactor.cut(settings.backend_url.shown))
         tell_models(settings, app[GATEWAY].turns.catalogue)
 
     async def stopped() -> None:
@@ -101,9 +105,10 @@ async def listening(
     """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_SECONDS)
     connections: set[ServerProtocol] = set()
+    descriptors = DescriptorLimit()
     try:
         await runner.setup()
-        servers = await _bind(runner, settings, sockets, connections)
+        servers = await _bind(runner, settings, sockets, connections, descriptors)
         try:
             yield url_of(servers[0].sockets[0].getsockname())
         finally:
@@ -117,6 +122,7 @@ async def listening(
         # a closed connection waits for its client to read the rest, and the loop waits for the connection
         for connection in list(connections):
             connection.abort()
+        descriptors.close()
 
 
 async def _first_requests(connections: Collection["ServerProtocol"]) -> None:
@@ -132,12 +138,13 @@ async def _bind(
     settings: Settings,
     sockets: Sequence[socket.socket],
     connections: set["ServerProtocol"],
+    descriptors: DescriptorLimit,
 ) -> Sequence[asyncio.Server]:
     loop = asyncio.get_running_loop()
     manager = cast(web.Server, runner.server)  # set by the runner's setup
 
     def connected() -> ServerProtocol:
-        return ServerProtocol(manager, loop=loop, connections=connections)
+        return ServerProtocol(manager, loop=loop, connections=connections, descriptors=descriptors)
 
     with address_errors(Address(settings.host, settings.host_port)):
         if sockets:
@@ -146,9 +153,14 @@ async def _bind(
 
 
 async def wait_for_signal() -> None:
-    """Return at the first SIGINT or SIGTERM; the next one ends the process at once."""
+    """Return at the first SIGINT or SIGTERM, or when the terminal is closed. The next SIGINT or SIGTERM ends the
+    process at once; other signals change nothing.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    stray = StraySignals(stop.set)
+    for number in to_handle():
+        loop.add_signal_handler(number, stray.received, number)
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:
         # Windows does not support such handlers: there, Ctrl-C raises KeyboardInterrupt

@@ -18,6 +18,9 @@ from typing import Final, NoReturn
 
 import structlog
 
+from gateway.observability.logs.writer import finish_lines
+from gateway.serving.process_signals import IGNORED, StraySignals, ignore, to_handle
+
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 # a worker that dies sooner has been of no use
 _EARLY_SECONDS: Final = 1.0
@@ -25,6 +28,12 @@ _EARLY_SECONDS: Final = 1.0
 _EARLY_DEATHS: Final = 5
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 10.0
+# how often the heartbeats are looked at
+_WATCH_SECONDS: Final = 1.0
+# a worker that shows no sign of life for so long hangs: even a machine with far too much to do runs each process now
+# and then
+_HUNG_SECONDS: Final = 15.0
+_START_SECONDS: Final = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +69,8 @@ class _Seat:
     deaths: int = 0
     early_deaths: int = 0
     start_at: float = 0.0
+    beats: int = 0
+    silent: float = 0.0
 
 
 class Supervisor:
@@ -74,10 +85,16 @@ class Supervisor:
         on_serving: Callable[[list[int]], None],
         on_stop: Callable[[], None] = lambda: None,
         on_death: Callable[[int], None],
+        beats: Callable[[int], int] | None = None,
+        hung_seconds: float = _HUNG_SECONDS,
+        start_seconds: float = _START_SECONDS,
     ) -> None:
         """`work` is what each worker does; it returns the exit code. `stop_seconds`: how long workers may take to stop
         before they are killed. `on_serving` is called with the process ids once all workers serve for the first time,
         `on_stop` at the first signal, `on_death` with the number of each worker that has died.
+
+        `beats`, if given, returns a number that changes every second while worker `number` is well. A worker is killed
+        and replaced if it does not change for `hung_seconds`, or if it does not serve within `start_seconds`.
         """
         self._work = work
         self._seats = [_Seat(number) for number in range(count)]
@@ -85,6 +102,11 @@ class Supervisor:
         self._on_serving = on_serving
         self._on_stop = on_stop
         self._on_death = on_death
+        self._beats = beats
+        self._hung_seconds = hung_seconds
+        self._start_seconds = start_seconds
+        self._watched_at = time.monotonic()
+        self._stray = StraySignals(self._stop)
         self._selector = selectors.DefaultSelector()
         self._wakeup = socket.socketpair()
         self._any_served = self._all_served = False
@@ -106,6 +128,7 @@ class Supervisor:
                     for key, _ in self._selector.select(self._timeout()):
                         key.data()
                     self._kill_overdue()
+                    self._kill_hung()
             finally:
                 self._kill()
                 self._close()
@@ -117,8 +140,10 @@ class Supervisor:
     def _timeout(self) -> float | None:
         if self._kill_at is not None:
             return max(0.0, self._kill_at - time.monotonic())
-        waiting = [seat.start_at for seat in self._seats if seat.line is None]
-        return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+        due = [seat.start_at for seat in self._seats if seat.line is None]
+        if self._beats is not None:
+            due.append(self._watched_at + _WATCH_SECONDS)
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start_due(self) -> None:
         for seat in self._seats:
@@ -127,6 +152,7 @@ class Supervisor:
 
     def _start(self, seat: _Seat) -> None:
         seat.started = time.monotonic()
+        seat.silent = 0.0
         try:
             seat.line = self._fork(seat)
         except OSError as error:
@@ -139,7 +165,7 @@ class Supervisor:
         """Start a process. Returns the supervisor's end of its line."""
         ours, theirs = socket.socketpair()
         # until the worker has handlers of its own, a signal would run the supervisor's handlers in it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING + IGNORED)
         try:
             seat.pid = os.fork()
             if not seat.pid:
@@ -159,13 +185,15 @@ class Supervisor:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             # Ctrl-C in a terminal reaches every process; the supervisor decides what it means
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            ignore()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING + IGNORED)
             ours.close()
             self._close()
             code = self._work(place)
         except BaseException:
             log.exception("worker failed", pid=os.getpid())
         finally:
+            finish_lines()
             # the frames below on the stack are the supervisor's
             os._exit(code)
 
@@ -177,6 +205,7 @@ class Supervisor:
             self._bury(seat, seat.line)
             return
         seat.serves = self._any_served = True
+        seat.silent = 0.0
         if seat.deaths:
             log.info("worker replaced", pid=seat.pid)
         if not self._all_served and all(seat.serves for seat in self._seats):
@@ -218,15 +247,19 @@ class Supervisor:
 
     def _read_signals(self) -> None:
         for number in self._wakeup[0].recv(64):
-            if number not in _ENDING:
+            if number in IGNORED:
+                self._stray.received(number)
+            elif number not in _ENDING:
                 continue
-            if self._kill_at is None:
+            elif self._kill_at is None:
                 self._stop()
             else:
                 self._code = self._code or 128 + number
                 self._kill()
 
     def _stop(self) -> None:
+        if self._kill_at is not None:
+            return
         living = self._living()
         log.info("shutting down", workers=len(living))
         self._kill_at = time.monotonic() + self._stop_seconds
@@ -240,6 +273,28 @@ class Supervisor:
         if self._kill_at is not None and time.monotonic() >= self._kill_at and (living := self._living()):
             log.warning("workers killed", pids=[seat.pid for seat, _ in living])
             self._kill()
+
+    def _kill_hung(self) -> None:
+        """Kill the workers that have been silent for too long. Their deaths are noticed like any other.
+
+        Silence is added up over the looks at the heartbeats. A look that comes late counts as two: if this process was
+        itself stopped, or the machine asleep, the workers had no more time than that.
+        """
+        passed = time.monotonic() - self._watched_at
+        if self._beats is None or self._kill_at is not None or passed < _WATCH_SECONDS:
+            return
+        self._watched_at += passed
+        for seat, _ in self._living():
+            beats = self._beats(seat.number)
+            if seat.serves and beats != seat.beats:
+                seat.beats, seat.silent = beats, 0.0
+                continue
+            seat.silent += min(passed, 2 * _WATCH_SECONDS)
+            if seat.silent >= (self._hung_seconds if seat.serves else self._start_seconds):
+                reason = "no heartbeat" if seat.serves else "does not serve"
+                log.warning("worker hangs", pid=seat.pid, reason=reason, seconds=round(seat.silent))
+                os.kill(seat.pid, signal.SIGKILL)
+                seat.silent = 0.0
 
     def _kill(self) -> None:
         for seat, line in self._living():
@@ -256,10 +311,11 @@ class Supervisor:
 def _caught_signals(end: socket.socket) -> Iterator[None]:
     """Inside the block, the numbers of signals are written to `end`."""
     signal.set_wakeup_fd(end.fileno(), warn_on_full_buffer=False)
-    before = [signal.signal(number, lambda *_: None) for number in _ENDING]
+    numbers = _ENDING + to_handle()
+    before = [signal.signal(number, lambda *_: None) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(_ENDING, before, strict=True):
+        for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)

@@ -21,15 +21,17 @@ from gateway.interprocess.counters import CounterTable
 from gateway.interprocess.scoreboard import Row, Scoreboard
 from gateway.observability.logs.configuration import configure_logging
 from gateway.observability.tracing.configuration import Tracing
+from gateway.serving.descriptors import warn_of_low_limit
 from gateway.serving.server import run, serve_until
 from gateway.serving.service_manager import report_listening, report_stopping
 from gateway.serving.startup import tell_listening, tell_models
 from gateway.serving.supervisor import Place, Supervisor
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings, SettingsError, make_redactor
 
 _BALANCED: Final = sys.platform == "linux"
 # workers end by themselves when their grace period is over; one that does not is stuck
 _STUCK_SECONDS: Final = 5.0
+_BEAT_SECONDS: Final = 1.0
 
 
 def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
@@ -39,7 +41,8 @@ def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
     """
     if not hasattr(os, "fork"):
         raise SettingsError(f"WORKERS={settings.workers}: must be 1 on this system, which cannot fork processes")
-    configure_logging(settings.log_level, settings.log_format)
+    redactor = make_redactor(settings)
+    configure_logging(settings.log_level, settings.log_format, redactor=redactor)
     scoreboard = Scoreboard(settings.workers)
     with contextlib.ExitStack() as stack:
         sockets = stack.enter_context(reserved(Address(settings.host, settings.host_port), balanced=_BALANCED))
@@ -54,7 +57,8 @@ def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
             url = url_of(sockets[0].getsockname())
             more = {"metrics": url_of(counted.sockets[0].getsockname()) + "/metrics"} if counted else {}
             tell_listening(settings, url, workers=pids, **more)
-            report_listening(url, settings.backend_url.shown)
+            warn_of_low_limit(settings.max_streams, settings.workers)
+            report_listening(url, redactor.cut(settings.backend_url.shown))
 
         stop_seconds = settings.shutdown_delay_secs + settings.shutdown_grace_secs + _STUCK_SECONDS
         return Supervisor(
@@ -64,6 +68,7 @@ def supervise(settings: Settings, tracing: Tracing | None = None) -> int:
             on_serving=serving,
             on_stop=lambda: report_stopping(stop_seconds),
             on_death=lambda number: scoreboard.row(number).clear(),
+            beats=lambda number: scoreboard.row(number).beats,
         ).run()
 
 
@@ -98,6 +103,7 @@ async def _serve(
         if place.number == place.restarts == 0:
             tell_models(settings, app[GATEWAY].turns.catalogue)
 
+    beating = asyncio.create_task(_beat(row), name="heartbeat")
     await serve_until(
         lambda: _told_to_stop(place),
         app,
@@ -105,7 +111,14 @@ async def _serve(
         on_listening=tell,
         sockets=_own(sockets),
     )
+    beating.cancel()
     return 0
+
+
+async def _beat(row: Row) -> None:
+    while True:
+        row.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def _own(sockets: Sequence[socket.socket]) -> Sequence[socket.socket]:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_process import Process, python
+from tests.gateway_process import Process, log_line, python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
@@ -92,3 +94,85 @@ async def test_a_worker_that_does_not_stop_is_killed_when_its_time_is_over(start
     assert process.returncode == 0
     assert [line["event"] for line in log_lines(err)] == ["shutting down", "workers killed"]
     assert out == b"death\n" * 2
+
+
+_HEARTBEATS = """
+import mmap, sys, time
+from gateway.observability.logs.configuration import configure_logging
+from gateway.serving.supervisor import Supervisor
+
+beats = memoryview(mmap.mmap(-1, 16)).cast("q")
+
+def work(place):
+    if not {serves} and place.number == place.restarts == 0:
+        time.sleep(60)
+    place.report_serving()
+    place.line.settimeout(0.2)
+    while True:
+        beats[place.number] += 1
+        try:
+            place.line.recv(1)
+            return 0
+        except TimeoutError:
+            pass
+
+configure_logging("info", "json")
+say = lambda value: print("serving", flush=True)
+sys.exit(Supervisor(work, 2, stop_seconds=1, on_serving=say, on_death=lambda number: None,
+    beats=lambda number: beats[number], hung_seconds=3, start_seconds={limit}).run())
+"""
+
+
+def heartbeats(folder: Path, *, serves: bool = True, limit: float = 60) -> AbstractAsyncContextManager[Process]:
+    return python("-c", _HEARTBEATS.format(serves=serves, limit=limit), folder=folder, environment={})
+
+
+def children(process: Process) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+
+
+@linux
+async def test_a_worker_without_heartbeat_is_replaced_and_no_other(tmp_path: Path) -> None:
+    async with heartbeats(tmp_path) as process:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 20)
+        victim, _ = children(process)
+        os.kill(victim, signal.SIGSTOP)
+        hung, died, replaced = [await log_line(process, f"worker {what}") for what in ("hangs", "died", "replaced")]
+        process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), 20)
+
+    assert (hung["pid"], hung["reason"]) == (victim, "no heartbeat")
+    assert (died["pid"], died["signal"]) == (victim, "SIGKILL")
+    assert replaced["pid"] != victim
+    assert [line["event"] for line in log_lines(err)] == ["shutting down"]
+
+
+@linux
+async def test_when_all_was_stopped_for_a_while_no_worker_is_blamed(tmp_path: Path) -> None:
+    async with heartbeats(tmp_path) as process:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 20)
+        os.killpg(process.pid, signal.SIGSTOP)
+        # what is to be seen is that nothing happens, though a worker may be silent for three seconds only
+        await asyncio.sleep(5)
+        os.killpg(process.pid, signal.SIGCONT)
+        await asyncio.sleep(3)
+        process.terminate()
+        _, err = await asyncio.wait_for(process.communicate(), 20)
+
+    assert [line["event"] for line in log_lines(err)] == ["shutting down"]
+
+
+@linux
+async def test_a_worker_that_does_not_start_in_time_is_replaced(tmp_path: Path) -> None:
+    async with heartbeats(tmp_path, serves=False, limit=2) as process:
+        hung = await log_line(process, "worker hangs")
+        await log_line(process, "worker replaced")
+        process.terminate()
+        await asyncio.wait_for(process.communicate(), 20)
+
+    assert hung["reason"] == "does not serve"
