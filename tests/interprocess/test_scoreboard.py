@@ -82,3 +82,14 @@ def test_other_processes_see_it() -> None:
 def _work(row: Row) -> None:
     row.begin(pid=multiprocessing.current_process().pid or 0, restarts=0)
     row.set_streams(6)
+
+
+def test_a_heartbeat_changes_the_workers_number_and_no_other() -> None:
+    board = Scoreboard(2)
+    board.row(0).begin(pid=1, restarts=0)
+
+    before = board.row(0).beats
+    board.row(0).beat()
+
+    assert board.row(0).beats != before
+    assert board.row(1).beats == 0
