@@ -17,6 +17,7 @@ from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.long_messages import cut_out_messages
 from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequest, Source, Tool
 from gateway.anthropic.server_features import refuse_server_features
+from gateway.anthropic.tool_changes import apply_tool_changes
 from gateway.anthropic.tool_list_cache import LEAST_BYTES, KnownTools, SharedTools
 
 
@@ -111,6 +112,7 @@ def decode_request(
     if known is not None and "tools" in fields and not isinstance(request.tools, SharedTools):
         request.tools = known.keep(fields["tools"]) or request.tools
     _check(request, counting=counting)
+    apply_tool_changes(request)
     return request
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.anthropic.partial_json import complete
-from gateway.anthropic.writer import Finish, StopReason
+from gateway.anthropic.writer import Finish, Member, StopReason
 
 # a call in an answer that ended so may be incomplete
 _LIMITS: Final[frozenset[StopReason]] = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -38,7 +38,9 @@ class MessageWriter:
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
         # its input can be read only when it is known how the answer ended
-        self._seal = lambda text: {"type": "tool_use", "id": tool_use_id, "name": name, "input": text}
+        head = {"type": "tool_use", "id": tool_use_id, "name": str(name)}
+        toolset = {"toolset_name": name.toolset} if isinstance(name, Member) else {}
+        self._seal = lambda text: {**head, "input": text, **toolset}
 
     def text(self, text: str) -> None:
         """Add to the open text block."""

@@ -56,6 +56,10 @@ class Block(Struct, gc=False):
     signature: str | None = None
     data: Any = None
     tool_name: Name | None = None
+    toolset_name: Name | None = None
+    tabs: Any = None
+    state_changes: Any = None
+    tool: "ToolChange | None" = None
 
 
 class Message(Struct, gc=False):
@@ -70,13 +74,31 @@ class Message(Struct, gc=False):
 
 
 class Tool(Struct, gc=False):
-    """A tool; `input_schema` is empty for tools that Anthropic's servers would run."""
+    """A tool; `input_schema` is empty for tools that Anthropic defines. The fields after `defer_loading` are settings
+    of some of these (`gateway.anthropic.client_tools`); `configs` is raw JSON.
+    """
 
     name: Name | None = None
     type: Name | None = None
     description: str | None = None
     input_schema: Raw = _NO_RAW
     defer_loading: bool | None = None
+    configs: Raw = _NO_RAW
+    display_width_px: Any = None
+    display_height_px: Any = None
+    enable_zoom: Any = None
+    max_characters: Any = None
+
+
+class ToolChange(Struct, gc=False):
+    """The tool of a `tool_addition` or `tool_removal` block: `tool_reference` (with `name`), `tool_definition`,
+    `mcp_tool_reference` or `mcp_toolset_reference`.
+    """
+
+    type: Name
+    name: Name | None = None
+    server_name: Name | None = None
+    definition: Tool | None = None
 
 
 class ToolChoice(Struct):
@@ -144,6 +166,8 @@ KNOWN_BLOCKS: Final = frozenset(
         "tool_use",
         "tool_result",
         "tool_reference",
+        "tool_addition",
+        "tool_removal",
         "server_tool_use",
         "mcp_tool_use",
         "mcp_tool_result",

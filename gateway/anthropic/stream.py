@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.anthropic.writer import Finish
+from gateway.anthropic.writer import Finish, Member
 
 _json = msgspec.json.encode
 
@@ -219,7 +219,8 @@ class StreamWriter:
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block."""
         self._to(Event.TOOL_USE_START)
-        start = b'{"type":"tool_use","id":%b,"name":%b,"input":{}}' % (_json(tool_use_id), _json(name))
+        toolset = b',"toolset_name":%b' % _json(name.toolset) if isinstance(name, Member) else b""
+        start = b'{"type":"tool_use","id":%b,"name":%b,"input":{}%b}' % (_json(tool_use_id), _json(str(name)), toolset)
         self._begin(start, b'{"type":"input_json_delta","partial_json":')
 
     def text(self, text: str) -> None:

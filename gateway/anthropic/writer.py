@@ -4,11 +4,25 @@ One block is open at a time; its text, thinking or tool input comes in pieces of
 Anthropic's events and `MessageWriter` the complete message; the shared interface keeps the two consistent.
 """
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from msgspec import Struct
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal", "model_context_window_exceeded"]
+
+
+class Member(str):
+    """The name of a tool that belongs to a toolset: its calls carry the toolset's name, too."""
+
+    __slots__ = ("toolset",)
+
+    toolset: str
+
+    def __new__(cls, name: str, toolset: str) -> Self:
+        """A member's name."""
+        member = super().__new__(cls, name)
+        member.toolset = toolset
+        return member
 
 
 class Usage(Struct, frozen=True):
@@ -41,7 +55,7 @@ class BlockWriter(Protocol):
         """Add a complete redacted_thinking block; no block may be open."""
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
-        """Open a tool_use block."""
+        """Open a tool_use block. `name` may be a Member."""
 
     def text(self, text: str) -> None:
         """Add to the open text block."""

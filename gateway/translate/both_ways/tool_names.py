@@ -11,7 +11,9 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.anthropic.known_tools import SharedTools
+from gateway.anthropic.client_tools import TOOLSETS, client_tools
 from gateway.anthropic.request import Tool
+from gateway.anthropic.writer import Member
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage
 
@@ -22,28 +24,40 @@ _CLIENT_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _ENCODED: Final = "toolu_b64_"
 
 
-def backend_name(name: str) -> str:
-    """A tool's name as backends accept it: at most 64 characters. The result depends on the name alone."""
+def backend_name(name: str, toolset: str | None = None) -> str:
+    """A tool's name as backends accept it: at most 64 characters. The result depends on the name alone, and on the
+    toolset that the tool belongs to, as toolsets share names.
+    """
+    if toolset:
+        name = f"{toolset}__{name}"
     if len(name) <= _NAME_LIMIT:
         return name
     return f"{name[:55]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
-    """The client's names by their shortened form. Names that were not shortened are absent."""
+    """The client's names by their form for the backend: shortened names, and members of toolsets (`Member`). Names that
+    have only one form are absent.
+    """
     if not tools:
         return {}
     if isinstance(tools, SharedTools):
         known: dict[str, str] | None = tools.made.get(client_names)
         if known is None:
-            known = tools.made[client_names] = _long_names(tools)
+            known = tools.made[client_names] = _changed_names(tools)
         return known
-    return _long_names(tools)
+    return _changed_names(tools)
 
 
-def _long_names(tools: Iterable[Tool]) -> dict[str, str]:
-    names = (tool.name for tool in tools if tool.name)
-    return {backend_name(name): name for name in names if len(name) > _NAME_LIMIT}
+def _changed_names(tools: Iterable[Tool]) -> dict[str, str]:
+    changed: dict[str, str] = {}
+    for tool in tools:
+        if tool.type in TOOLSETS:
+            for member, _, _, toolset in client_tools(tool) or ():
+                changed[backend_name(member, toolset)] = Member(member, toolset or "")
+        elif tool.name and len(tool.name) > _NAME_LIMIT:
+            changed[backend_name(tool.name)] = tool.name
+    return changed
 
 
 def client_id(call_id: str) -> str:

@@ -8,9 +8,11 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from gateway.anthropic.request import Block, MessagesRequest, Source
+from gateway.anthropic.tool_changes import changed_name
 from gateway.openai.request import ImagePart, Part, Text, TextPart
 
 PDF: Final = "application/pdf"
@@ -143,6 +145,29 @@ def _texts(block: Block) -> str:
 
 def _text_or_note(block: Block) -> str:
     return (block.text or "") if block.type == "text" else unknown_text(block)
+
+
+def tool_change_text(block: Block) -> str:
+    """A line at the place where a tool is added or removed; the list of tools is that of the conversation's end."""
+    name = changed_name(block.tool) if block.tool else ""
+    return f"[from here on, {name} is {'available' if block.type == 'tool_addition' else 'not available'}]"
+
+
+def browser_state_text(block: Block) -> str:
+    """The tabs of a browser, one on each line, and what else an action changed."""
+    tabs = [tab for tab in _values(block.tabs) if isinstance(tab, dict)]
+    lines = ["[browser: no tab is open]" if not tabs else "[browser tabs]"]
+    for tab in tabs:
+        active = " (active)" if tab.get("active") is True else ""
+        lines.append(
+            f"{tab.get('tab_id', '')}{active}: {tab.get('title') or 'untitled'} {tab.get('url') or ''}".rstrip()
+        )
+    lines += [msgspec.json.encode(change).decode() for change in _values(block.state_changes)]
+    return "\n".join(lines)
+
+
+def _values(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def compaction_text(block: Block) -> str:

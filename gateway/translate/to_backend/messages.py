@@ -181,7 +181,7 @@ class _Conversation:
         if block.id in self._turn.waiting:
             # two calls with the same id would be indistinguishable
             call_id = f"{call_id}-{len(self._turn.calls)}"
-        function: FunctionCall = {"name": backend_name(block.name), "arguments": _arguments(block)}
+        function: FunctionCall = {"name": backend_name(block.name, block.toolset_name), "arguments": _arguments(block)}
         call = _Call({"id": call_id, "type": "function", "function": function})
         if block.id in signed.extra_content and "extra_content" in self._profile.wants_back:
             call.param["extra_content"] = signed.extra_content[block.id]
@@ -238,6 +238,9 @@ class _Conversation:
 _RENDERERS: Final[Mapping[str, Callable[[Block], str]]] = {
     "search_result": media.search_result_text,
     "tool_reference": lambda block: f"loaded: {backend_name(block.tool_name or 'a tool')}",
+    "tool_addition": media.tool_change_text,
+    "tool_removal": media.tool_change_text,
+    "browser_state": media.browser_state_text,
     "compaction": media.compaction_text,
     "server_tool_use": media.server_block_text,
     "mcp_tool_use": media.server_block_text,

@@ -11,7 +11,7 @@ Invariants, after vLLM's `vllm/entrypoints/anthropic/inline_system.py` (vllm-pro
 from collections.abc import Sequence
 
 from gateway.anthropic.request import Block
-from gateway.translate.to_backend.media import unknown_text
+from gateway.translate.to_backend.media import tool_change_text, unknown_text
 
 _BILLING = "x-anthropic-billing-header:"
 
@@ -29,6 +29,8 @@ def inline_system_text(content: str | Sequence[Block]) -> str:
 
 
 def _block_text(block: Block) -> str:
+    if block.type in ("tool_addition", "tool_removal"):
+        return tool_change_text(block)
     return (block.text or "") if block.type == "text" else unknown_text(block)
 
 

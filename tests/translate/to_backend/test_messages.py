@@ -315,8 +315,8 @@ def test_a_call_without_input_has_empty_arguments() -> None:
             id="search result",
         ),
         pytest.param(
-            [{"type": "browser_state", "url": "https://x.test"}],
-            "[browser_state left out: it cannot be passed on to this model]",
+            [{"type": "browser_mood", "url": "https://x.test"}],
+            "[browser_mood left out: it cannot be passed on to this model]",
             id="a block of an unknown type",
         ),
     ],

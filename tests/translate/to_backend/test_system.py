@@ -76,8 +76,8 @@ def test_a_block_that_is_no_text_is_noted() -> None:
         pytest.param("", "", id="empty"),
         pytest.param([text(" \n ")], "", id="blank"),
         pytest.param(
-            [{"type": "tool_addition", "tools": [{"name": "Read"}]}],
-            "<system-reminder>\n[tool_addition left out: it cannot be passed on to this model]\n</system-reminder>",
+            [{"type": "tool_rumour", "tools": [{"name": "Read"}]}],
+            "<system-reminder>\n[tool_rumour left out: it cannot be passed on to this model]\n</system-reminder>",
             id="unknown block",
         ),
     ],
