@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError
 
-from gateway.anthropic import tool_list_cache, long_messages
+from gateway.anthropic import long_messages, tool_list_cache
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.long_messages import cut_out_messages
 from gateway.anthropic.request import KNOWN_BLOCKS, Block, Message, MessagesRequest, Source, Tool
@@ -50,6 +50,10 @@ _TOO_LONG: Final = re.compile(r"Expected `str` of length <= (\d+)")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
 # bytes allowed for unknown fields and for the whitespace around fields
 _MOST_UNKNOWN: Final = 1024 * 1024
+# each field is looked at, which takes some microseconds
+_MOST_FIELDS: Final = 1000
+# messages, content blocks and tools: translating so many takes a second. Anthropic allows as many messages
+_MOST_ITEMS: Final = 100_000
 # two quotes, a colon, and a comma or brace
 _AROUND_FIELD: Final = 4
 # the fewest bytes that a repeated key needs: `"tools":1,`, or `"":1,` if it may have any name
@@ -65,9 +69,6 @@ _HALF: Final = re.compile(r"(?:surrogate pair|unexpected end of hex escape) \(by
 _PAIR: Final = b" " * 6
 # a top-level key, matched from the end of the previous value
 _KEY: Final = re.compile(rb'[ \t\r\n,{]*+("(?:[^"\\]++|\\.)*+")[ \t\r\n]*+:[ \t\r\n]*+', re.DOTALL)
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{\]}]|[^\[{\]}",]++|,', re.DOTALL)
-_OPENED: Final = (b"[", b"{")
-_CLOSED: Final = (b"]", b"}")
 _END: Final = re.compile(rb"[ \t\r\n]*+}[ \t\r\n]*+\Z")
 
 _decode = msgspec.json.Decoder(MessagesRequest).decode
@@ -198,16 +199,19 @@ def _refuse_repeated_keys(body: bytes | bytearray, known: dict[str, Raw]) -> Non
             f"the request body holds more than {_MOST_UNKNOWN} bytes outside the known fields: "
             "a field is repeated, or is not part of the Messages API"
         )
+    fields = _every(body)
+    if len(fields) > _MOST_FIELDS:
+        raise InvalidRequest(f"the request body has more than {_MOST_FIELDS} fields: the Messages API has a few dozen")
     seen: set[str] = set()
     at, key = 0, ""
     while found := _KEY.match(body, at):
         key, at = _text(found[1]), found.end()
-        value = known.get(key)
+        value = fields.get(key)
         # of repeated keys, the decoder keeps the last value
-        if key in seen or (value is not None and not body.startswith(value, at)):
+        if value is None or key in seen or not body.startswith(value, at):
             break
         seen.add(key)
-        at = _end_of_value(body, at) if value is None else at + len(memoryview(value))
+        at += len(memoryview(value))
     if not _END.match(body, at):
         raise InvalidRequest(f"{key[:40]}: must not appear twice")
 
@@ -215,17 +219,6 @@ def _refuse_repeated_keys(body: bytes | bytearray, known: dict[str, Raw]) -> Non
 def _with_blanks(fields: dict[str, Raw]) -> bytes:
     """A body with a space after each colon and comma, as Python's `json` writes it."""
     return b"{%b}" % b", ".join([b'"%b": %b' % (name.encode(), value) for name, value in fields.items()])
-
-
-def _end_of_value(body: bytes | bytearray, at: int) -> int:
-    """The end of the JSON value at `at`, which must be valid."""
-    depth = 0
-    while token := _TOKEN.match(body, at):
-        at = token.end()
-        depth += (token[0] in _OPENED) - (token[0] in _CLOSED)
-        if depth == 0:
-            break
-    return at
 
 
 def _check(request: MessagesRequest, *, counting: bool) -> None:
@@ -237,11 +230,20 @@ def _check(request: MessagesRequest, *, counting: bool) -> None:
     if not counting and (request.max_tokens is None or request.max_tokens < 0):
         said = "Field required" if request.max_tokens is None else "must not be negative"
         raise InvalidRequest(f"max_tokens: {said}")
+    items = len(request.messages) + len(request.tools or ())
+    if isinstance(request.system, list):
+        items += len(request.system)
     for number, message in enumerate(request.messages):
+        if isinstance(message.content, list):
+            items += len(message.content)
         if message.role not in _ROLES:
             raise InvalidRequest(
                 f"messages.{number}.role: Input should be 'user', 'assistant' or 'system', not {message.role[:40]!r}"
             )
+    if items > _MOST_ITEMS:
+        raise InvalidRequest(
+            f"messages: at most {_MOST_ITEMS} messages, content blocks and tools are allowed, and there are {items}"
+        )
 
 
 def _in_words(error: ValidationError) -> str:
@@ -264,6 +266,9 @@ def _decode_reduced(body: bytes | bytearray) -> MessagesRequest:
     try:
         return _decode(body)
     except ValidationError:
+        if body.count(b"{") > 2 * _MOST_ITEMS:
+            # reducing them would take seconds
+            raise
         fields = _as_written(body)
     for key, reduced in (("messages", _reduced_inside), ("system", _reduced_block), ("tools", _reduced_tool)):
         if key in fields:

@@ -23,6 +23,9 @@ _PER_ANSWER: Final = 3
 _PLAIN_FIELDS: Final = 2
 # so many characters are counted in less time than handing them to a thread takes
 _QUICK_CHARACTERS: Final = 2_000
+# as are the cached counts of so many messages and tools looked up, and so many images measured
+_QUICK_ITEMS: Final = 2_000
+_QUICK_PARTS: Final = 200
 # a text longer than _WINDOWS windows of _WINDOW characters is estimated from that many windows: counting a megabyte
 # would take some 50 ms, more than the rest of the request
 _WINDOWS: Final = 64
@@ -74,13 +77,17 @@ class TokenCounter:
         return sum(map(self.text, texts)) + images + self._tools(chat.get("tools", ())) + _framing(chat)
 
     def request_if_quick(self, chat: ChatRequest) -> int | None:
-        """The same, or None if more than _QUICK_CHARACTERS characters are not in the cache."""
+        """The same, or None if more than _QUICK_CHARACTERS characters are not in the cache, or if it has many parts."""
         if not self._counts:
             # the vocabulary may not be loaded yet
             return None
         tools = chat.get("tools", ())
+        if len(chat["messages"]) + len(tools) > _QUICK_ITEMS or _parts(chat["messages"]) > _QUICK_PARTS:
+            return None
         counted = tools.tokens if isinstance(tools, EncodedTools) else None
         texts, images = _contents(chat["messages"])
+        if len(texts) > 4 * _QUICK_ITEMS:
+            return None
         if counted is None:
             texts += _tool_texts(tools)
         total, left = images + (counted or 0), _QUICK_CHARACTERS
@@ -153,6 +160,11 @@ def _contents(messages: Sequence[ChatMessage]) -> tuple[list[Counted], int]:
                 texts.append(call["function"]["name"])
                 texts.append(call["function"]["arguments"])
     return texts, images
+
+
+def _parts(messages: Sequence[ChatMessage]) -> int:
+    """How many parts those messages have that are not plain text."""
+    return sum(len(message["content"]) for message in messages if isinstance(message["content"], list))
 
 
 def _tool_texts(tools: Sequence[ToolSpec]) -> list[Counted]:

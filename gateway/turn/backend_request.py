@@ -29,7 +29,7 @@ class BackendRequest(Struct, frozen=True, eq=False):
 
 async def translate(source: ClientRequest, profile: Profile, context: TurnContext) -> BackendRequest:
     """Translate the client's request for the backend. Raises InvalidRequest."""
-    return await context.run(source.size, partial(_translated, source, profile))
+    return await context.run(source.effort, partial(_translated, source, profile))
 
 
 def _translated(source: ClientRequest, profile: Profile) -> BackendRequest:
