@@ -149,9 +149,9 @@ class StreamWriter:
         return self._index >= 0
 
     @property
-    def holds_frames(self) -> bool:
-        """Whether `take` would return anything."""
-        return bool(self._frames)
+    def held(self) -> int:
+        """How many frames wait for `take`."""
+        return len(self._frames)
 
     @property
     def closed(self) -> bool:

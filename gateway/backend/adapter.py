@@ -286,7 +286,8 @@ class Backend:
         if isinstance(error, TimeoutError):
             return self._too_slow(error, attempt)
         if isinstance(error, BeyondLimit):
-            return BackendFault(502, f"the backend at {where} sent {error}: check BACKEND_URL, and the backend's log")
+            text = f"the backend at {where} sent {error}: check BACKEND_URL, and the backend's log"
+            return BackendFault(502, text, should_retry=False)
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             said, remedy, _ = tls_trouble(error)
             text = f"no secure connection to the backend at {where}: {said}; {remedy}"

@@ -107,7 +107,8 @@ async def _relay(
                 await call.drain(_DRAIN_SECONDS)
                 return response
         except BackendFault as fault:
-            if pending is None or not again or writer.has_content or fault.status not in _WORTH_ANOTHER_TRY:
+            worth_it = fault.status in _WORTH_ANOTHER_TRY and fault.should_retry
+            if pending is None or not again or writer.has_content or not worth_it:
                 raise
             context.backend.asks_again(fault)
         log.info("asked again", request_id=record.request_id)

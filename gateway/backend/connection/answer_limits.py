@@ -13,6 +13,8 @@ HEAD_BYTES: Final = 64 * 1024
 HEADERS: Final = 256
 # Interim responses before an answer: a proxy that sends a 102 every 10 s sends 60 within BACKEND_TIMEOUT_SECS.
 INTERIM: Final = 100
+# What may arrive without any content: chunk sizes, their extensions, trailers, empty blocks of compressed data.
+FRAMING_BYTES: Final = 1024 * 1024
 # A model list: OpenRouter's, the longest known, takes less than 1 MiB.
 LIST_BYTES: Final = 8 * 1024 * 1024
 # Content that is handled in one go: the smallest events, at 2 us each, keep the event loop busy for some 10 ms.

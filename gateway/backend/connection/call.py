@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import structlog
 
+from gateway.backend.connection.answer_limits import BeyondLimit
 from gateway.backend.connection.chunked_body import MakeReceiver
 from gateway.backend.connection.post import FAILURES, Response
 from gateway.backend.connection.read_timeouts import ReadTimeouts
@@ -118,6 +119,9 @@ class Call:
                 "check its log"
             )
             raise BackendFault(504, text) from None
+        except BeyondLimit as error:
+            text = f"the backend at {self._where} sent {error}: check its log"
+            raise BackendFault(502, text, should_retry=False) from None
         except FAILURES:
             raise cut_short() from None
         finally:
@@ -152,7 +156,7 @@ class Call:
                     f"the backend's answer is larger than {self._longest // MIB} MiB (MAX_ANSWER_MIB): allow more, or "
                     "check what the backend sends"
                 )
-                raise BackendFault(502, text)
+                raise BackendFault(502, text, should_retry=False)
         return b"".join(pieces)
 
     async def drain(self, seconds: float) -> None:
@@ -168,11 +172,17 @@ class Call:
                     pass
 
 
+def _public(url: str) -> str:
+    """A URL without its user and password, and without its query, which may be that of BACKEND_URL."""
+    scheme, slashes, rest = url.partition("//")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}".partition("?")[0].partition("#")[0]
+
+
 async def refusal(response: Response) -> BackendFault:
     """The fault that an answer other than 200 reports."""
     if 300 <= response.status < 400:
-        # its query may be that of BACKEND_URL, which is not shown
-        target = response.headers.get("location", "nowhere").partition("?")[0][:200]
+        target = _public(response.headers.get("location", "nowhere"))[:200]
         return BackendFault(
             502,
             f"the backend redirects to {target}: set BACKEND_URL to the final address",

@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from gateway.backend.connection.answer_limits import HEAD_BYTES, HEADERS, INTERIM, BeyondLimit
+from gateway.backend.connection.answer_limits import FRAMING_BYTES, HEAD_BYTES, HEADERS, INTERIM, BeyondLimit
 from gateway.backend.connection.chunked_body import ChunkedBody, Receive
 from gateway.backend.connection.delivery import may_have_arrived
 
@@ -100,6 +100,9 @@ class StreamProtocol(asyncio.Protocol):
         self._ended = False
         self._on_end: Callable[[], None] | None = None
         self._content: aiohttp.StreamReader | None = None
+        # bytes that aiohttp got since there was content, and the bytes of content until then
+        self._framing = 0
+        self._seen = 0
         transport.set_protocol(self)
 
     def begin(self, *, stream: bool, unasked: bool = False) -> None:
@@ -107,7 +110,7 @@ class StreamProtocol(asyncio.Protocol):
         self._in_head = not unasked
         self._wants_stream = stream
         self._head = b""
-        self._interim = self._interim_bytes = 0
+        self._interim = self._interim_bytes = self._framing = self._seen = 0
         self._idle = self._ended = False
         self._chunks = self._content = self._streamed = self._on_end = None
         self._divert_back()
@@ -158,6 +161,7 @@ class StreamProtocol(asyncio.Protocol):
             self._transport.abort()
         else:
             self._inner.data_received(data)
+            self._count_framing(len(data))
 
     def eof_received(self) -> None:
         """The other side sends no more."""
@@ -196,7 +200,7 @@ class StreamProtocol(asyncio.Protocol):
         while content_type is None:
             complete = end >= len(_HEAD_END)
             if self._interim_bytes + (end if complete else len(head)) > HEAD_BYTES:
-                self._refuse(f"a response head of more than {HEAD_BYTES // 1024} KiB")
+                self._refuse(BeyondLimit(f"a response head of more than {HEAD_BYTES // 1024} KiB"))
                 return
             if not complete and head.startswith(_BEGIN[: len(head)]) and _OTHER_END.search(head) is None:
                 return
@@ -205,14 +209,14 @@ class StreamProtocol(asyncio.Protocol):
             self._interim += 1
             self._interim_bytes += end
             if self._interim > INTERIM:
-                self._refuse(f"more than {INTERIM} interim responses")
+                self._refuse(BeyondLimit(f"more than {INTERIM} interim responses"))
                 return
             head = self._head = head[end:]
             end = head.find(_HEAD_END) + len(_HEAD_END)
             content_type = _streamed_type(head[:end]) if self._wants_stream else None
         if content_type is None:
             if head[:end].count(b"\n") > HEADERS:
-                self._refuse(f"more than {HEADERS} header lines")
+                self._refuse(BeyondLimit(f"more than {HEADERS} header lines"))
                 return
             self._leave_to_aiohttp(head)
         else:
@@ -236,11 +240,24 @@ class StreamProtocol(asyncio.Protocol):
         if data:
             self._inner.data_received(data)
 
-    def _refuse(self, what: str) -> None:
+    def _count_framing(self, size: int) -> None:
+        """Refuse an answer that goes through aiohttp and that never has content."""
+        seen = self._content.total_bytes if self._content is not None else 0
+        if seen != self._seen:
+            self._seen, self._framing = seen, 0
+            return
+        self._framing += size
+        if self._framing > FRAMING_BYTES:
+            error = BeyondLimit(f"more than {FRAMING_BYTES // 1024} KiB without content")
+            if self._content is not None:
+                self._content.set_exception(error)
+            self._refuse(error)
+
+    def _refuse(self, error: BeyondLimit) -> None:
         """Make the wait for the answer fail, and close the connection."""
         self._in_head = False
         self._head = b""
-        self._inner.set_exception(BeyondLimit(what))
+        self._inner.set_exception(error)
         # before the connection is lost, which aiohttp would report in place of this
         self.give_up()
         self._transport.abort()

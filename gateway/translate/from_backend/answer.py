@@ -25,6 +25,10 @@ _EVENTS: Final = (b"data:", b"event:", b":")
 # What a stream may send without anything for the client, an incomplete event included. It also bounds what is kept of
 # comments, blanks, and calls that wait for their turn.
 _MOST_BARREN: Final = 16 * MIB
+# The same in lines: with a comment each second, a day; a call of some 50,000 tokens that waits for another to end.
+_MOST_BARREN_LINES: Final = 100_000
+# after so many events of a read that cannot be copied, the rest of it takes the full path, which costs less for many
+_MOST_PARTS: Final = 32
 # how much of a whole answer in events is decoded at a time: each small event takes twenty times its size
 _PART_BYTES: Final = 64 * 1024
 # raised by decoding or reducing data that is not a chunk, or is nested too deeply
@@ -36,7 +40,7 @@ class StreamTranslator:
     may be reused after an answer that failed.
     """
 
-    __slots__ = ("_barren", "_between", "_decoder", "_done", "_reducer", "copier", "writer")
+    __slots__ = ("_barren", "_barren_lines", "_between", "_decoder", "_done", "_reducer", "copier", "writer")
 
     def __init__(
         self,
@@ -53,7 +57,8 @@ class StreamTranslator:
         self._decoder = SSEDecoder()
         self._between = False  # whether the input so far ends at the end of an event
         self._done = False
-        self._barren = 0  # bytes since there was something for the client
+        # bytes and lines since there was something for the client
+        self._barren = self._barren_lines = 0
 
     @property
     def finished(self) -> bool:
@@ -72,6 +77,7 @@ class StreamTranslator:
         """
         if self._done:
             return
+        held = self.writer.held
         try:
             if self.copier.curious:
                 self._feed_parts(data)
@@ -79,19 +85,22 @@ class StreamTranslator:
                 self._feed_in_full(data)
         except _UNREADABLE as error:
             raise _malformed(error) from None
-        if self.writer.holds_frames:
-            self._barren = 0
-        else:
-            self._barren += len(data)
-            if self._barren > _MOST_BARREN:
-                raise too_large(f"more than {_MOST_BARREN // MIB} MiB in a row without anything for the client")
+        if self.writer.held > held:
+            self._barren = self._barren_lines = 0
+            return
+        self._barren += len(data)
+        self._barren_lines += data.count(b"\n")
+        if self._barren > _MOST_BARREN:
+            raise too_large(f"more than {_MOST_BARREN // MIB} MiB in a row without anything for the client")
+        if self._barren_lines > _MOST_BARREN_LINES:
+            raise too_large(f"more than {_MOST_BARREN_LINES} lines in a row without anything for the client")
 
     def _feed_parts(self, data: bytes) -> None:
         """Copy runs of known events; what lies between them takes the full path."""
         if self.copier.new and len(data) < _MANY_BYTES:
             self._feed_in_full(data, alone=True)
             return
-        start, length, tries = 0, len(data), _MOST_TRIES
+        start, length, tries, parts = 0, len(data), _MOST_TRIES, 0
         while start < length and not self._done:
             end = start
             if self._between:
@@ -100,7 +109,8 @@ class StreamTranslator:
             if end == start:
                 # the rest of an incomplete event, or the next event
                 end = data.find(_EVENT_END, start) + len(_EVENT_END)
-                end = end if end >= len(_EVENT_END) else length
+                parts += 1
+                end = end if end >= len(_EVENT_END) and parts <= _MOST_PARTS else length
                 self._feed_in_full(data[start:end], alone=end - start == length)
             start = end
 

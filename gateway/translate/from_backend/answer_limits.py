@@ -20,4 +20,5 @@ ITEMS: Final = 4096
 
 def too_large(what: str) -> BackendFault:
     """The fault for an answer beyond a limit; `what` it sent is "more than …"."""
-    return BackendFault(502, f"the backend's answer is larger than it may be: it sent {what}; check the backend's log")
+    text = f"the backend's answer is larger than it may be: it sent {what}; check the backend's log"
+    return BackendFault(502, text, should_retry=False)
