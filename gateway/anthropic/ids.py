@@ -19,6 +19,11 @@ def new_tool_use_id() -> str:
     return f"toolu_{getrandbits(96):024x}"
 
 
+def new_server_tool_use_id() -> str:
+    """`srvtoolu_` and 24 random hexadecimal digits."""
+    return f"srvtoolu_{getrandbits(96):024x}"
+
+
 def new_request_id() -> str:
     """`req_` and 24 random hexadecimal digits."""
     return f"req_{getrandbits(96):024x}"

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.anthropic.partial_json import complete
-from gateway.anthropic.writer import Finish, Member, StopReason
+from gateway.anthropic.writer import Finish, Member, StopReason, search_error
 
 # a call in an answer that ended so may be incomplete
 _LIMITS: Final[frozenset[StopReason]] = frozenset({"max_tokens", "model_context_window_exceeded"})
@@ -41,6 +41,15 @@ class MessageWriter:
         head = {"type": "tool_use", "id": tool_use_id, "name": str(name)}
         toolset = {"toolset_name": name.toolset} if isinstance(name, Member) else {}
         self._seal = lambda text: {**head, "input": text, **toolset}
+
+    def begin_server_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a server_tool_use block."""
+        head = {"type": "server_tool_use", "id": tool_use_id, "name": name}
+        self._seal = lambda text: {**head, "input": tool_input(text)}
+
+    def web_search_error(self, tool_use_id: str, code: str) -> None:
+        """Add a complete web_search_tool_result block with an error."""
+        self._content.append(search_error(tool_use_id, code))
 
     def text(self, text: str) -> None:
         """Add to the open text block."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.anthropic.writer import Finish, Member
+from gateway.anthropic.writer import Finish, Member, search_error
 
 _json = msgspec.json.encode
 
@@ -47,6 +47,7 @@ class State(Enum):
     IN_THINKING = auto()
     IN_REDACTED_THINKING = auto()
     IN_TOOL_USE = auto()
+    IN_RESULT = auto()
     MESSAGE_ENDED = auto()
     CLOSED = auto()
 
@@ -63,6 +64,7 @@ class Event(Enum):
     THINKING_START = auto()
     REDACTED_THINKING_START = auto()
     TOOL_USE_START = auto()
+    RESULT_START = auto()
     TEXT_DELTA = auto()
     THINKING_DELTA = auto()
     SIGNATURE_DELTA = auto()
@@ -85,6 +87,7 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.THINKING_START: State.IN_THINKING,
         Event.REDACTED_THINKING_START: State.IN_REDACTED_THINKING,
         Event.TOOL_USE_START: State.IN_TOOL_USE,
+        Event.RESULT_START: State.IN_RESULT,
         Event.MESSAGE_DELTA: State.MESSAGE_ENDED,
         Event.ERROR: State.CLOSED,
     },
@@ -112,6 +115,9 @@ TRANSITIONS: Final[dict[State, dict[Event, State]]] = {
         Event.INPUT_JSON_DELTA: State.IN_TOOL_USE,
         Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
         Event.ERROR: State.CLOSED,
+    },
+    State.IN_RESULT: {
+        Event.BLOCK_STOP: State.BETWEEN_BLOCKS,
     },
     State.MESSAGE_ENDED: {
         Event.MESSAGE_STOP: State.CLOSED,
@@ -222,6 +228,18 @@ class StreamWriter:
         toolset = b',"toolset_name":%b' % _json(name.toolset) if isinstance(name, Member) else b""
         start = b'{"type":"tool_use","id":%b,"name":%b,"input":{}%b}' % (_json(tool_use_id), _json(str(name)), toolset)
         self._begin(start, b'{"type":"input_json_delta","partial_json":')
+
+    def begin_server_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a server_tool_use block."""
+        self._to(Event.TOOL_USE_START)
+        start = b'{"type":"server_tool_use","id":%b,"name":%b,"input":{}}' % (_json(tool_use_id), _json(name))
+        self._begin(start, b'{"type":"input_json_delta","partial_json":')
+
+    def web_search_error(self, tool_use_id: str, code: str) -> None:
+        """Write a complete web_search_tool_result block, which is all in its start."""
+        self._to(Event.RESULT_START)
+        self._begin(_json(search_error(tool_use_id, code)), b"")
+        self.end_block()
 
     def text(self, text: str) -> None:
         """Add to the open text block."""

@@ -4,7 +4,7 @@ One block is open at a time; its text, thinking or tool input comes in pieces of
 Anthropic's events and `MessageWriter` the complete message; the shared interface keeps the two consistent.
 """
 
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from msgspec import Struct
 
@@ -42,6 +42,12 @@ class Finish(Struct, frozen=True):
     usage: Usage
 
 
+def search_error(tool_use_id: str, code: str) -> dict[str, Any]:
+    """A web_search_tool_result block for a search that failed."""
+    content = {"type": "web_search_tool_result_error", "error_code": code}
+    return {"type": "web_search_tool_result", "tool_use_id": tool_use_id, "content": content}
+
+
 class BlockWriter(Protocol):
     """Takes an answer block by block."""
 
@@ -56,6 +62,12 @@ class BlockWriter(Protocol):
 
     def begin_tool_use(self, tool_use_id: str, name: str) -> None:
         """Open a tool_use block. `name` may be a Member."""
+
+    def begin_server_tool_use(self, tool_use_id: str, name: str) -> None:
+        """Open a server_tool_use block; its input follows like that of a tool_use block."""
+
+    def web_search_error(self, tool_use_id: str, code: str) -> None:
+        """Add a complete web_search_tool_result block with an error; no block may be open."""
 
     def text(self, text: str) -> None:
         """Add to the open text block."""

@@ -7,12 +7,14 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway.anthropic.web_search import searched_query
 from gateway.backend.trace_context import trace_of
 from gateway.door.body import Body, read_body
 from gateway.door.context import GATEWAY, Gateway
 from gateway.door.keys import HOLDER
 from gateway.door.middleware.auth import TOKEN
 from gateway.record.request_record import RECORD
+from gateway.relay.own_answer import search_unavailable, warm_up
 from gateway.relay.stream_answer import stream_answer
 from gateway.relay.whole_answer import whole_answer
 from gateway.turn.backend_request import BackendRequest, translate
@@ -35,12 +37,15 @@ async def create_message(request: web.Request) -> web.StreamResponse:
         del body
         asked = await translating
         stream = request[RECORD].stream = bool(asked.source.request.stream)
+        if (query := searched_query(asked.source.request)) is not None:
+            return search_unavailable(request, asked, query)
         estimate = TokenEstimate(asked, gateway.turns)
-        answering = (
-            stream_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
-            if stream
-            else whole_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
-        )
+        if asked.source.request.max_tokens == 0:
+            answering = warm_up(request, asked, estimate, gateway.turns)
+        elif stream:
+            answering = stream_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
+        else:
+            answering = whole_answer(request, asked, estimate, gateway.turns, gateway.keep_alive)
         del asked
         try:
             return await answering

@@ -26,6 +26,8 @@ ACTIONS: dict[str, Action] = {
     "begin_text": StreamWriter.begin_text,
     "begin_thinking": StreamWriter.begin_thinking,
     "begin_tool_use": lambda writer: writer.begin_tool_use("toolu_1", "Bash"),
+    "begin_server_tool_use": lambda writer: writer.begin_server_tool_use("srvtoolu_1", "web_search"),
+    "web_search_error": lambda writer: writer.web_search_error("srvtoolu_1", "unavailable"),
     "text": lambda writer: writer.text("hi"),
     "thinking": lambda writer: writer.thinking("hm"),
     "signature": lambda writer: writer.signature("sig"),
@@ -52,7 +54,14 @@ WAYS: dict[str, list[str]] = {
     "ended with an error before it began": ["error"],
 }
 _ALIVE = {"ping", "heartbeat", "error"}
-_BETWEEN = _ALIVE | {"begin_text", "begin_thinking", "begin_tool_use", "finish"}
+_BETWEEN = _ALIVE | {
+    "begin_text",
+    "begin_thinking",
+    "begin_tool_use",
+    "begin_server_tool_use",
+    "web_search_error",
+    "finish",
+}
 _IN_TEXT = _ALIVE | {"text", "end_block"}
 _IN_THINKING = _ALIVE | {"thinking", "signature", "end_block"}
 _IN_TOOL_USE = _ALIVE | {"input_json", "end_block"}

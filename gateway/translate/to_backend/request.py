@@ -77,6 +77,8 @@ def _sampling(request: MessagesRequest, profile: Profile, context_window: int | 
     fields: ChatRequest = {}
     if (asked := request.max_tokens) is not None:
         # Claude Code requests up to 128000 tokens from unknown models; vLLM refuses more than its context window
+        # none at all, which only warms the backend's cache, is not accepted everywhere (`gateway.relay.own_answer`)
+        asked = max(asked, 1)
         fields[profile.max_tokens_field] = min(asked, context_window or asked, profile.most_tokens or asked)
     # vLLM refuses an empty stop string; with llama.cpp, it ends the answer before it begins
     if request.stop_sequences and (stops := [stop for stop in request.stop_sequences if stop]):

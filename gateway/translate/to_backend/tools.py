@@ -41,8 +41,11 @@ def translate_tools(tools: Sequence[Tool]) -> tuple[list[ToolSpec], list[str]]:
 
 
 def left_out_note(names: Sequence[str]) -> str:
-    """One line that tells the model which tools are missing."""
-    return f"These tools are not available here, answer without them: {', '.join(names)}."
+    """One line that tells the model which tools are missing. Models that are told less invent their results."""
+    return (
+        f"These tools are not available here: {', '.join(names)}. Answer without them; do not make up what they would "
+        "return, and say so if the user asks for it."
+    )
 
 
 def translate_choice(choice: ToolChoice | None, offered: Sequence[ToolSpec]) -> str | dict[str, Any] | None:

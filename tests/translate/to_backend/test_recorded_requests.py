@@ -153,7 +153,8 @@ def test_a_search_on_anthropics_servers() -> None:
     assert "tools" not in chat
     assert "tool_choice" not in chat
     assert chat["messages"][0]["content"].endswith(
-        "\n\nThese tools are not available here, answer without them: web_search."
+        "\n\nThese tools are not available here: web_search. Answer without them; do not make up what they would "
+        "return, and say so if the user asks for it."
     )
     assert chat["messages"][1:] == [{"role": "user", "content": "Perform a web search for the query: test query"}]
 

@@ -19,7 +19,11 @@ HI = [{"role": "user", "content": "Hi."}]
 READ = {"name": "Read", "input_schema": {"type": "object"}}
 READ_FUNCTION = {"type": "function", "function": {"name": "Read", "parameters": {"type": "object"}}}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
-SEARCH_NOTE = "These tools are not available here, answer without them: web_search."
+MISSING_NOTE = (
+    "These tools are not available here: {}. Answer without them; do not make up what they would return, and say so if "
+    "the user asks for it."
+)
+SEARCH_NOTE = MISSING_NOTE.format("web_search")
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}}
 OFF = {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}}
 
@@ -208,7 +212,7 @@ def test_tools_above_the_backends_limit_are_named_to_the_model() -> None:
     assert [tool["function"]["name"] for tool in chat["tools"]] == [f"t{number}" for number in range(128)]
     assert chat["messages"][0] == {
         "role": "system",
-        "content": "These tools are not available here, answer without them: t128, t129.",
+        "content": MISSING_NOTE.format("t128, t129"),
     }
 
 
@@ -217,7 +221,7 @@ def test_a_forced_tool_is_within_the_backends_limit() -> None:
     chat = translated({"tools": many, "tool_choice": {"type": "tool", "name": "t4"}}, Profile(name="x", max_tools=3))
     assert [tool["function"]["name"] for tool in chat["tools"]] == ["t0", "t1", "t4"]
     assert chat["tool_choice"] == {"type": "function", "function": {"name": "t4"}}
-    assert chat["messages"][0]["content"].endswith("answer without them: t3, t2.")
+    assert chat["messages"][0]["content"] == MISSING_NOTE.format("t3, t2")
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])

@@ -110,7 +110,8 @@ def test_what_only_anthropics_servers_can_run_is_left_out() -> None:
     assert wire(specs) == [function("Read")]
     assert left_out == ["web_search", "code_execution", "mcp_toolset"]
     assert left_out_note(left_out) == (
-        "These tools are not available here, answer without them: web_search, code_execution, mcp_toolset."
+        "These tools are not available here: web_search, code_execution, mcp_toolset. Answer without them; do not make up "
+        "what they would return, and say so if the user asks for it."
     )
 
 
