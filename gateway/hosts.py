@@ -34,6 +34,16 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
+def is_plainly_loopback(host: str) -> bool:
+    """Whether `is_loopback` holds, and for no unusual form of a name or an address, which may be read differently where
+    it is listened on.
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def host_of(authority: str) -> str | None:
     """The host in the value of `Host`, in lower case, without port, brackets or final dot; None if there is none."""
     match = _AUTHORITY.fullmatch(authority)

@@ -14,8 +14,8 @@ from gateway.backend.endpoint import Endpoint, parse_endpoint
 from gateway.backend.models.model_map import ModelMap, parse_model_map
 from gateway.backend.profiles import PROFILES
 from gateway.backend.tls import certificates_trouble
-from gateway.door.keys import LEAST_CHARACTERS, Key, parse_keys
-from gateway.hosts import is_loopback, parse_hosts
+from gateway.door.keys import LEAST_CHARACTERS, Key, clear_keys, parse_keys
+from gateway.hosts import is_plainly_loopback, parse_hosts
 from gateway.openai.profile import Profile
 
 _LEVELS: Final = {
@@ -300,7 +300,7 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
 def _refuse_open_door(settings: Settings) -> None:
     """Refuse to share the operator's key on an address that others can reach. Raises SettingsError."""
     guarded = settings.gateway_api_keys or settings.gateway_api_keys_file or settings.allow_anyone
-    if settings.backend_api_key and not guarded and not is_loopback(settings.host):
+    if settings.backend_api_key and not guarded and not is_plainly_loopback(settings.host):
         raise SettingsError(
             f"HOST={settings.host}: with BACKEND_API_KEY, everybody who can reach this address would use that key: set "
             "GATEWAY_API_KEYS or GATEWAY_API_KEYS_FILE, or ALLOW_ANYONE=true if you want that"

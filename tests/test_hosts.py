@@ -1,7 +1,7 @@
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.hosts import Hosts, host_of, is_loopback, parse_hosts
+from gateway.hosts import Hosts, host_of, is_loopback, is_plainly_loopback, parse_hosts
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,15 @@ def test_names_that_lead_to_this_machine_only(name: str) -> None:
 def test_other_names(name: str) -> None:
     # `127.0.0.1.` is the address, as browsers read it
     assert is_loopback(name) == (name == "127.0.0.1.")
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)]
+    + [(name, False) for name in ("127.1", "2130706433", "app.localhost", "10.0.0.1", "::", "evil.example", "")],
+)
+def test_what_is_listened_on_is_taken_for_this_machine_in_plain_forms_only(host: str, plain: bool) -> None:
+    assert is_plainly_loopback(host) == plain
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import structlog
 
 from gateway import __version__
 from gateway.backend.models.catalogue import Catalogue
-from gateway.hosts import is_loopback
+from gateway.hosts import is_plainly_loopback
 from gateway.settings import Settings, dotenv_file
 from gateway.translate.refusals.faults import BackendFault
 
@@ -39,7 +39,7 @@ def tell_listening(settings: Settings, url: str, **more: Any) -> None:
 
 def _warn_of_strangers(settings: Settings) -> None:
     keys = settings.gateway_api_keys or settings.gateway_api_keys_file
-    if keys or is_loopback(settings.host):
+    if keys or is_plainly_loopback(settings.host):
         return
     log.warning(
         "open to others",
@@ -53,7 +53,7 @@ def _warn_of_proxy(settings: Settings) -> None:
     scheme, host = settings.backend_url.chat.scheme, settings.backend_url.host
     proxies = getproxies()
     name = next((name for name in (scheme, "all") if proxies.get(name)), None)
-    if name is None or is_loopback(host) or proxy_bypass(host):
+    if name is None or is_plainly_loopback(host) or proxy_bypass(host):
         return
     log.warning(
         "proxy not used",
