@@ -5,6 +5,7 @@ environment and `--host-port` as a flag.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateway.backend.tls import certificates_trouble
 from gateway.door.keys import LEAST_CHARACTERS, Key, clear_keys, parse_keys
 from gateway.hosts import is_plainly_loopback, parse_hosts
 from gateway.openai.profile import Profile
+from gateway.record.redaction import Redactor, secrets_among, secrets_in
 
 _LEVELS: Final = {
     "trace": "debug",
@@ -336,3 +338,21 @@ def read_dotenv(folder: Path) -> Mapping[str, str | None]:
         return dotenv_values(path)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error})") from None
+
+
+def make_redactor(settings: Settings, environment: Mapping[str, str] | None = None) -> Redactor:
+    """Cuts this gateway's secrets out of texts: its keys, secrets in the query of BACKEND_URL, passwords in URLs.
+
+    Of `GATEWAY_API_KEYS`, only hashes are kept in the settings; it is read again from the environment and `.env`.
+    """
+    given = {name: value or "" for name, value in read_dotenv(Path.cwd()).items()}
+    given |= os.environ if environment is None else environment
+    return Redactor(
+        [
+            settings.backend_api_key,
+            settings.status_key,
+            *clear_keys(given.get("GATEWAY_API_KEYS", "")),
+            *secrets_among(settings.backend_url.chat.query.items()),
+            *secrets_in(given),
+        ]
+    )

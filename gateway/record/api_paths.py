@@ -7,6 +7,7 @@ the same with `/v1` once, twice and not at all, and after a base URL that ends w
 from typing import Final
 
 MESSAGES: Final = "/v1/messages"
+COUNTING: Final = "/v1/messages/count_tokens"
 PREFIXES: Final = ("/v1", "/v1/v1", "", "//v1")
 # what lies below these needs a token
 GUARDED: Final = ("/v1/", "//v1/", "/messages", "/models")

@@ -1,9 +1,13 @@
 """What a client is told when its request fails, and what the record keeps of the error."""
 
+import logging
+
 import structlog
+from aiohttp import web
 
 from gateway.anthropic.errors import ApiError
-from gateway.record.request_record import RequestRecord
+from gateway.record.redaction import REDACTOR, redactor_of_client
+from gateway.record.request_record import RECORD, RequestRecord
 from gateway.translate.refusals.faults import BackendFault
 
 log = structlog.get_logger(__name__)
@@ -30,12 +34,22 @@ def as_api_error(record: RequestRecord, error: Exception) -> ApiError:
     )
 
 
-def note_failure(record: RequestRecord, error: ApiError) -> None:
-    """Note an error for the log line. A backend's message may repeat the prompt, so it is logged at debug only."""
+def note_failure(request: web.Request, error: ApiError) -> None:
+    """Cut secrets out of an error, and note it for the log line.
+
+    A backend's message may repeat the prompt, so it is logged at debug only. It may also repeat the
+    client's token, which no log gets.
+    """
+    record = request[RECORD]
+    error.message = request.app[REDACTOR].cut_parts(error.message)
     record.outcome = "backend_fault" if isinstance(error, BackendFault) else "refused"
     record.error_type = error.type
-    if isinstance(error, BackendFault) and error.quotes:
-        record.error = f"{error.type} from the backend"
-        log.debug("backend's words", request_id=record.request_id, message=error.message)
-    else:
+    if not isinstance(error, BackendFault):
         record.error = error.message
+    elif error.quotes:
+        record.error = f"{error.type} from the backend"
+        if log.is_enabled_for(logging.DEBUG):
+            said = redactor_of_client(request).cut_parts(error.message)
+            log.debug("backend's words", request_id=record.request_id, message=said)
+    else:
+        record.error = redactor_of_client(request).cut_parts(error.message)

@@ -64,18 +64,18 @@ async def stream_answer(
     except asyncio.CancelledError:
         if not (record.cut and stream.opened):
             raise
-        return await _fail(record, stream, cut_off())
+        return await _fail(request, stream, cut_off())
     except Exception as error:
         if not stream.opened:
             raise
-        return await _fail(record, stream, as_api_error(record, error))
+        return await _fail(request, stream, as_api_error(record, error))
     finally:
         forget()
 
 
-async def _fail(record: RequestRecord, stream: EventStream, answer: ApiError) -> web.StreamResponse:
+async def _fail(request: web.Request, stream: EventStream, answer: ApiError) -> web.StreamResponse:
     """End a stream with an error."""
-    note_failure(record, answer)
+    note_failure(request, answer)
     return await stream.fail(answer)
 
 

@@ -58,7 +58,9 @@ class Listing:
                 self.list = ModelList(await self._backend.models(token))
             except BackendFault as fault:
                 self.fault = fault
-                log.debug("model list not fetched", status=fault.status, reason=fault.message)
+                # the backend's own words may repeat the client's token
+                reason = "see the backend's log" if fault.quotes else fault.message
+                log.debug("model list not fetched", status=fault.status, reason=reason)
                 if token and fault.status in (401, 403):
                     # a token that is no longer valid shows nothing
                     self.list, self.loaded = ModelList(), False

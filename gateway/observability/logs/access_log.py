@@ -9,6 +9,8 @@ from aiohttp import web
 
 from gateway.record.request_record import RequestRecord
 
+# the event of the line
+REQUEST: Final = "request"
 # requested every few seconds, and of no interest in a log
 _QUIET: Final = ("/health", "/ready", "/api/event_logging/")
 # the longest path or method shown: a client may send one as long as HTTP's limits allow
@@ -22,7 +24,7 @@ def log_request(request: web.Request, record: RequestRecord, status: int | None)
     level = logging.DEBUG if request.path.startswith(_QUIET) else logging.INFO
     logger = log.bind()
     if logger.is_enabled_for(level):
-        logger.log(level, "request", **_fields(request, record, status))
+        logger.log(level, REQUEST, **_fields(request, record, status))
 
 
 def _fields(request: web.Request, record: RequestRecord, status: int | None) -> dict[str, Any]:

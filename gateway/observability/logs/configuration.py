@@ -1,15 +1,17 @@
 """Logs: structured, one line each, to standard error."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 
+from gateway.observability.logs.access_log import REQUEST
 from gateway.observability.logs.console import BLOCKS
 from gateway.observability.logs.writer import LogWriter, standard_error
+from gateway.record.redaction import Redactor
 from gateway.record.trace_id import TRACE_ID
 
 # methods that are not named after their level
@@ -27,12 +29,14 @@ log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def configure_logging(level: str, format_: str, *, stream: TextIO | None = None, cache: bool = True) -> None:
+def configure_logging(
+    level: str, format_: str, *, redactor: Redactor | None = None, stream: TextIO | None = None, cache: bool = True
+) -> None:
     """Set up structlog, and the standard library's logging (aiohttp, asyncio) in the same format.
 
     `format_`: `console`, `json`, or `auto`, which means console if the stream is a terminal. Tracebacks are plain: a
     rich one would show the values of variables, and with them tokens and prompts. `cache`: loggers keep these settings
-    from their first line on, which is faster.
+    from their first line on, which is faster. `redactor` cuts secrets out of each line.
 
     Without a `stream`, lines go to standard error from a thread: see `gateway.observability.logs.writer`.
     """
@@ -55,6 +59,7 @@ def configure_logging(level: str, format_: str, *, stream: TextIO | None = None,
             _escape,
             _blocks(structlog.dev.ConsoleRenderer(colors=stream.isatty())),
         ]
+    renderers = [_redacted(redactor or Redactor(), renderers)]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -89,6 +94,24 @@ class _Handler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's hook
         """Log that a record could not be formatted; the default writes to standard error itself, which may block."""
         log.warning("log line not formatted", logger=record.name)
+
+
+def _redacted(redactor: Redactor, renderers: Sequence[structlog.typing.Processor]) -> structlog.typing.Processor:
+    """Render a line with `renderers`, without secrets."""
+
+    def render(logger: Any, method: str, line: structlog.typing.EventDict) -> Any:
+        # every request writes this line, whose texts recur: of those that differ, the id is the gateway's own
+        recurs = line.get("event") == REQUEST and redactor.cuts
+        if recurs:
+            for name, value in line.items():
+                if value.__class__ is str and name != "request_id":
+                    line[name] = redactor.cut_recurring(value)
+        text: Any = line
+        for renderer in renderers:
+            text = renderer(logger, method, text)
+        return text if recurs else redactor.cut(text)
+
+    return render
 
 
 def _add_trace_id(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:

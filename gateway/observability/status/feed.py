@@ -22,6 +22,7 @@ from aiohttp import web
 from gateway.anthropic.errors import ApiError
 from gateway.observability.status.access import StatusAccess
 from gateway.observability.status.state import State
+from gateway.record.redaction import Redactor
 
 _INTERVAL_SECONDS: Final = 1.0
 # keep the series this long for readers whose connection broke
@@ -49,6 +50,7 @@ class Feed:
         look: Callable[[bool], State],
         prepare: Callable[[], Awaitable[None]],
         *,
+        redactor: Redactor | None = None,
         interval: float = _INTERVAL_SECONDS,
         linger: float = _LINGER_SECONDS,
         silence: float = _SILENCE_SECONDS,
@@ -60,6 +62,7 @@ class Feed:
         """
         self._look = look
         self._prepare = prepare
+        self._redactor = redactor or Redactor()
         self._interval = interval
         self._linger = linger
         self.silence = silence
@@ -181,6 +184,7 @@ class Feed:
 
     def _frame(self, event: str, fields: dict[str, bytes]) -> bytes:
         data = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields.items())
+        data = self._redactor.cut(data.decode()).encode()
         return b"id: %b-%d\nevent: %b\ndata: {%b}\n\n" % (self._series.encode(), self._number, event.encode(), data)
 
 

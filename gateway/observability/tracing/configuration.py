@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from gateway.backend.endpoint import Endpoint
+from gateway.record.redaction import Redactor
 from gateway.record.request_record import RequestRecord
 
 _EXPORTERS: Final = ("otlp", "console")
@@ -49,7 +50,7 @@ class Tracing:
     exporters: tuple[str, ...]
 
     @contextlib.asynccontextmanager
-    async def running(self, backend: Endpoint) -> AsyncIterator[Tracer]:
+    async def running(self, backend: Endpoint, redactor: Redactor) -> AsyncIterator[Tracer]:
         """Give a tracer for the duration of the block; on leaving, send the waiting spans, for at most two seconds.
 
         Call this in the process that serves, since threads do not survive a fork. Raises TracingError.
@@ -58,7 +59,7 @@ class Tracing:
         from gateway.observability.tracing.spans import SpanTracer
 
         try:
-            export = SpanExport(self.exporters)
+            export = SpanExport(self.exporters, redactor)
         except ValueError as error:
             raise TracingError(f"OpenTelemetry's variables (OTEL_…) cannot be used: {error}") from None
         try:

@@ -17,9 +17,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Status, Tracer
 
 from gateway import __version__
+from gateway.record.redaction import Redactor
 
 # the time to send waiting spans at shutdown
 _FLUSH_SECONDS: Final = 2.0
@@ -31,20 +32,20 @@ log = structlog.get_logger(__name__)
 
 
 class SpanExport:
-    """Sends spans to the exporters in `names` (`otlp`, `console`). The SDK takes everything else from OpenTelemetry's
-    environment variables.
+    """Sends spans, without secrets, to the exporters in `names` (`otlp`, `console`). The SDK takes everything else from
+    OpenTelemetry's environment variables.
 
     Raises ValueError for a variable that the SDK cannot use.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], redactor: Redactor) -> None:
         self._listener = _Listener()
         self._listener.install()
         try:
             self._provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
             for name in names:
                 exporter = _Otlp(self._listener) if name == "otlp" else ConsoleSpanExporter()
-                self._provider.add_span_processor(BatchSpanProcessor(exporter))
+                self._provider.add_span_processor(BatchSpanProcessor(_Redacting(exporter, redactor)))
         except ValueError:
             self._listener.remove()
             raise
@@ -71,6 +72,42 @@ class SpanExport:
         except TimeoutError:
             log.warning("last traces not delivered", waited_secs=_FLUSH_SECONDS)
         self._listener.remove()
+
+
+class _Redacting(SpanExporter):
+    """Cuts secrets out of spans, in the SDK's thread, whoever has put them there."""
+
+    def __init__(self, exporter: SpanExporter, redactor: Redactor) -> None:
+        self._exporter = exporter
+        self._redactor = redactor
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch."""
+        return self._exporter.export([self._without_secrets(span) for span in spans])
+
+    def shutdown(self) -> None:
+        """Stop sending."""
+        self._exporter.shutdown()
+
+    def _without_secrets(self, span: ReadableSpan) -> ReadableSpan:
+        status, cut = span.status, self._redactor.cut
+        return ReadableSpan(
+            name=cut(span.name),
+            context=span.context,
+            parent=span.parent,
+            resource=span.resource,
+            attributes={
+                name: cut(value) if isinstance(value, str) else value for name, value in (span.attributes or {}).items()
+            },
+            events=span.events,
+            links=span.links,
+            kind=span.kind,
+            # a message may have been cut in the middle of a secret
+            status=Status(status.status_code, status.description and self._redactor.cut_parts(status.description)),
+            start_time=span.start_time,
+            end_time=span.end_time,
+            instrumentation_scope=span.instrumentation_scope,
+        )
 
 
 class _Otlp(SpanExporter):

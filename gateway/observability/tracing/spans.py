@@ -36,6 +36,7 @@ from gateway.backend.endpoint import Endpoint
 from gateway.backend.trace_context import TRACE, CallTrace, TraceContext, read_context
 from gateway.openai.chunk import answering_model
 from gateway.record.api_paths import messages_path
+from gateway.record.redaction import redactor_of_client
 from gateway.record.request_record import RequestRecord
 from gateway.record.trace_id import TRACE_ID
 from gateway.translate.refusals.faults import BackendFault, kind_of
@@ -78,7 +79,7 @@ class SpanTracer:
     def ended(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
         """The request is over. `status` is None if the client left before it got a response."""
         if (span := request.get(_SPAN)) is not None:
-            span.end(record, status)
+            span.end(request, record, status)
 
     def _begin(self, request: web.Request, record: RequestRecord, route: str) -> "RequestSpan":
         clock = time.time_ns() - round(time.perf_counter() * 1e9)
@@ -150,22 +151,22 @@ class RequestSpan:
         """The answer begins with these bytes, which may name the model."""
         self._model = answering_model(data)
 
-    def end(self, record: RequestRecord, status: int | None) -> None:
+    def end(self, request: web.Request, record: RequestRecord, status: int | None) -> None:
         """The request is over. `status` is None if the client left before it got a response."""
         TRACE_ID.reset(self._log)
         if self._span.is_recording():
-            self._tell_answer(record)
+            self._tell_answer(request, record)
             self._tell_request(record, status)
         for call in self._calls:
             call.span.end(end_time=self._at(call.ended_at) if call.ended_at else None)
         self._span.end(end_time=self._now())
 
-    def _tell_answer(self, record: RequestRecord) -> None:
+    def _tell_answer(self, request: web.Request, record: RequestRecord) -> None:
         """Add the outcome of each call to its span, and the answer's data to the last one's: only the last call can
         have answered the client.
         """
         for call in self._calls:
-            call.tell_outcome()
+            call.tell_outcome(request)
         if not self._calls:
             return
         span = self._calls[-1].span
@@ -240,13 +241,14 @@ class CallSpan:
             # not the exception itself: its traceback would keep frames alive
             self._failure = kind_of(error), "" if error.quotes else error.message
 
-    def tell_outcome(self) -> None:
-        """Add the status and the failure to the span."""
+    def tell_outcome(self, request: web.Request) -> None:
+        """Add the status and the failure to the span, without the client's token, which a backend may repeat."""
         if self._status is not None:
             self.span.set_attribute("http.response.status_code", self._status)
         if self._failure is not None:
             kind, message = self._failure
             self.span.set_attribute("error.type", kind)
+            message = redactor_of_client(request).cut_parts(message)
             self.span.set_status(Status(StatusCode.ERROR, _cut(message)))
 
 
