@@ -41,12 +41,12 @@ LIBRARIES = {
     "[vdso]": "libc (copying, allocating)",
 }
 MODULES = {
-    "gateway/relay/fast_path.py": "ours: the lane",
+    "gateway/relay/fast_path.py": "ours: the fast path",
     "gateway/door/body.py": "ours: reading the request",
     "gateway/anthropic/decode.py": "ours: reading the request",
-    "gateway/anthropic/known_tools.py": "ours: reading the request",
+    "gateway/anthropic/tool_list_cache.py": "ours: reading the request",
     "gateway/anthropic/long_messages.py": "ours: reading the request",
-    "gateway/turn/turn.py": "ours: reading the request",
+    "gateway/turn/": "ours: reading the request",
     "gateway/tokens/": "ours: token estimate",
     "gateway/relay/event_": "ours: writing the answer",
     "gateway/anthropic/": "ours: writing the answer",

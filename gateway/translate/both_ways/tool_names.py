@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from gateway.anthropic.known_tools import SharedTools
 from gateway.anthropic.client_tools import TOOLSETS, client_tools
 from gateway.anthropic.request import Tool
+from gateway.anthropic.tool_list_cache import SharedTools
 from gateway.anthropic.writer import Member
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage

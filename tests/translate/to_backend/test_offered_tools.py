@@ -9,7 +9,7 @@ from msgspec import structs
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.errors import InvalidRequest
-from gateway.anthropic.known_tools import KnownTools
+from gateway.anthropic.tool_list_cache import KnownTools
 from gateway.backend.profiles import PROFILES
 from gateway.openai.profile import GENERIC, Profile
 from gateway.openai.request import ChatRequest, as_sent
