@@ -1,6 +1,6 @@
 """`POST /v1/messages` and `POST /v1/messages/count_tokens`."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
@@ -40,6 +40,7 @@ async def create_message(request: web.Request) -> web.StreamResponse:
         if (query := searched_query(asked.source.request)) is not None:
             return search_unavailable(request, asked, query)
         estimate = TokenEstimate(asked, gateway.turns)
+        answering: Awaitable[web.StreamResponse]
         if asked.source.request.max_tokens == 0:
             answering = warm_up(request, asked, estimate, gateway.turns)
         elif stream:

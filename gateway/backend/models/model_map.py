@@ -14,30 +14,38 @@ _FAMILIES: Final = {
     "haiku": "claude*haiku*",
     "sonnet": "claude*sonnet*",
     "opus": "claude*opus*",
-    "default": "claude-*",
 }
+_DEFAULT: Final = "default"
 
 
 class ModelMap(Struct, frozen=True):
-    """Patterns in lower case and the models that they stand for, in the order in which they are tried."""
+    """Patterns in lower case and the models that they stand for, in the order in which they are tried; `default` stands
+    for whatever no pattern matches.
+    """
 
     rules: tuple[tuple[str, str], ...] = ()
+    default: str | None = None
 
     def target(self, name: str) -> str | None:
         """The backend's model for a client's name, or None if no pattern matches."""
         lowered = name.lower()
-        return next((model for pattern, model in self.rules if fnmatchcase(lowered, pattern)), None)
+        return next((model for pattern, model in self.rules if fnmatchcase(lowered, pattern)), self.default)
 
 
 def parse_model_map(value: str) -> ModelMap:
-    """Parse `pattern=model,…`. A pattern may contain `*` and `?`, or be haiku, sonnet, opus or default (any claude-*).
+    """Parse `pattern=model,…`. A pattern may contain `*` and `?`, or be haiku, sonnet, opus, or default, which stands
+    for every other name wherever it is in the list.
 
     Raises ValueError, which says what is allowed.
     """
-    rules = []
+    rules: list[tuple[str, str]] = []
+    default = None
     for entry in filter(None, (part.strip() for part in value.split(","))):
         pattern, equals, model = (part.strip() for part in entry.partition("="))
         if not (pattern and equals and model):
             raise ValueError("must be a list such as haiku=small-model,claude-*=big-model")
-        rules.append((_FAMILIES.get(pattern.lower(), pattern.lower()), model))
-    return ModelMap(rules=tuple(rules))
+        if pattern.lower() == _DEFAULT:
+            default = default or model
+        else:
+            rules.append((_FAMILIES.get(pattern.lower(), pattern.lower()), model))
+    return ModelMap(rules=tuple(rules), default=default)

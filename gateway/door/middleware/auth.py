@@ -15,7 +15,7 @@ from gateway.anthropic.errors import ApiError
 from gateway.door.keys import HOLDER, KeyRing
 from gateway.door.middleware.origin import refuse_foreign_host, refuse_foreign_reader, refuse_proxies
 from gateway.hosts import Hosts
-from gateway.record.api_paths import GUARDED
+from gateway.record.api_paths import COUNTING, GUARDED, messages_path
 from gateway.record.request_record import RECORD
 
 _ANTHROPIC: Final = "sk-ant-"
@@ -59,7 +59,9 @@ def auth(keys: KeyRing, sharing: Sharing = Sharing.NOBODY, hosts: Hosts | None =
             elif sharing is not Sharing.ANYONE:
                 if sharing is Sharing.THIS_MACHINE:
                     refuse_proxies(request)
-                request[TOKEN] = client_token(request)
+                # counting asks no backend, so it needs no key for one
+                counts = messages_path(request.path) == COUNTING
+                request[TOKEN] = client_token(request, needed=not counts)
         return await handler(request)
 
     return let_in
@@ -77,8 +79,10 @@ def _let_in(keys: KeyRing, request: web.Request, token: str) -> None:
     request[RECORD].client = holder.key.name
 
 
-def client_token(request: web.Request) -> str:
-    """The token from `Authorization: Bearer` or `x-api-key`. Raises ApiError 401."""
+def client_token(request: web.Request, *, needed: bool = True) -> str:
+    """The token from `Authorization: Bearer` or `x-api-key`; empty if there is none and none is needed. Raises ApiError
+    401.
+    """
     headers = request.headers
     authorization = headers.get("Authorization", "")
     key = headers.get("x-api-key", "").strip()
@@ -98,7 +102,7 @@ def client_token(request: web.Request) -> str:
             "the token contains a blank, a control character or a character that is not ASCII: copy it again, without "
             "quotes or line breaks; it was not passed on",
         )
-    if token:
+    if token or not needed:
         return token
     raise ApiError(
         401,

@@ -3,20 +3,56 @@ import pytest
 from tests.conftest import ScriptedBackend, StartGateway, ask, respond
 
 PATHS = ["/v1/messages", "/v1/messages/count_tokens"]
+COUNTING = ["/v1/messages/count_tokens", "/messages/count_tokens"]
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
+NO_TOKEN = pytest.mark.parametrize(
     "headers",
     [{}, {"Authorization": ""}, {"Authorization": "Bearer "}, {"Authorization": "Basic abc"}, {"x-api-key": " "}],
     ids=["nothing", "empty", "bearer of nothing", "basic", "blank key"],
 )
-async def test_no_token_is_a_401(
+
+
+@pytest.mark.parametrize("path", COUNTING)
+@NO_TOKEN
+async def test_counting_asks_no_backend_and_needs_no_key_for_one(
     path: str, headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(scripted.url)
 
     response = await gateway.post(path, json=ask(), headers=headers)
+
+    assert response.status == 200
+    assert (await response.json())["input_tokens"] > 0
+    assert scripted.requests == []
+
+
+async def test_counting_with_a_token_for_anthropic_is_refused_too(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post(COUNTING[0], json=ask(), headers={"x-api-key": "sk-ant-api03-secret"})
+
+    assert response.status == 401
+
+
+@pytest.mark.parametrize("path", COUNTING)
+async def test_counting_needs_a_key_of_the_gateway_if_it_has_keys(
+    path: str, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url, backend_api_key="k", gateway_api_keys="k" * 16)
+
+    assert (await gateway.post(path, json=ask())).status == 401
+
+
+@NO_TOKEN
+async def test_no_token_is_a_401(
+    headers: dict[str, str], scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    gateway = await start_gateway(scripted.url)
+
+    response = await gateway.post("/v1/messages", json=ask(), headers=headers)
 
     assert response.status == 401
     assert response.headers["x-should-retry"] == "false"
@@ -125,5 +161,4 @@ async def test_otherwise_a_token_is_needed(
 ) -> None:
     gateway = await start_gateway(scripted.url, **settings)
 
-    for path in PATHS:
-        assert (await gateway.post(path, json=ask())).status == 401
+    assert (await gateway.post("/v1/messages", json=ask())).status == 401
