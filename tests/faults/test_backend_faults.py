@@ -331,19 +331,26 @@ def _tries(line: Line) -> int:
     return sum(entry["event"] == "trying again" for entry in line.gateway.lines())
 
 
-@pytest.mark.parametrize("act", [reset, truncate], ids=lambda act: act.__name__)
 @pytest.mark.parametrize(
-    ("mark", "outcome"),
-    [(b"HTTP", "whole"), (b"Content-Type", "whole"), (b'"usage"', "502")],
-    ids=["before the answer", "in its head", "in its body"],
+    ("mark", "act", "outcomes"),
+    [
+        # it was read, and may have been billed; a reset does not tell
+        (b"HTTP", truncate, {"502"}),
+        (b"HTTP", reset, {"502", "whole"}),
+        (b"Content-Type", truncate, {"502"}),
+        (b"Content-Type", reset, {"502"}),
+        (b'"usage"', truncate, {"502"}),
+        (b'"usage"', reset, {"502"}),
+    ],
 )
-async def test_a_fault_on_a_connection_that_had_served_before(mark: bytes, outcome: str, act: Act, line: Line) -> None:
-    # a server may close an idle connection just as the next request is on its way
+async def test_a_fault_on_a_connection_that_had_served_before(
+    mark: bytes, act: Act, outcomes: set[str], line: Line
+) -> None:
     line.backend.whole = WHOLE.replace(b"Connection: close\r\n", b"")
     line.injector.arm(Fault("down", len(line.backend.whole) + line.backend.whole.index(mark), act), times=1)
     assert await line.ask(stream=False) == "whole"
 
-    assert await line.ask(stream=False) == outcome
+    assert await line.ask(stream=False) in outcomes
     # one that is whole keeps its connection
     await line.mend()
     await line.is_well()
