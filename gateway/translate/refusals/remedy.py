@@ -20,6 +20,7 @@ from gateway.translate.refusals.faults import BackendFault
 _OPTIONAL: Final = frozenset(
     {
         "chat_template_kwargs",
+        "custom_params",
         "enable_thinking",
         "parallel_tool_calls",
         "reasoning",
@@ -28,6 +29,8 @@ _OPTIONAL: Final = frozenset(
         "stream_options",
         "temperature",
         "thinking",
+        "thinking_budget_tokens",
+        "thinking_token_budget",
         "top_k",
         "top_p",
     }
@@ -51,6 +54,8 @@ _REFUSED_IN_WORDS: Final = (
     ("think value", "reasoning_effort"),  # Ollama: `think value "low" is not supported for this model`
     ("reasoning_effort to 'none'", "reasoning_effort"),  # OpenAI: not together with tools
     ("is not supported by Mistral models", "reasoning_effort"),  # vLLM
+    ("thinking_token_budget", "thinking_token_budget"),  # vLLM without --reasoning-config, or with a small max_tokens
+    ("custom_params", "custom_params"),  # SGLang
     ("Reasoning is mandatory", "reasoning"),  # OpenRouter
     ("This response_format type is unavailable", "response_format"),  # DeepSeek
 )
@@ -95,8 +100,11 @@ _MOST_TOKENS: Final = tuple(
     )
 )
 _BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d{1,9}) \+ \d{1,9} > (\d{1,9})(?!\d)")
+# vLLM, twice: the output asked for, and the context
 _AT_LEAST: Final = re.compile(
-    r"maximum context length is (\d{1,9}) tokens\. However, you requested [1-9]\d{0,8} output tokens"
+    r"maximum context length is (?P<window>\d{1,9}) tokens\. However, you requested (?P<output>[1-9]\d{0,8}) output tokens"
+    r"|requested (?P<output_2>[1-9]\d{0,8}) output tokens\. However, the model's context length is only "
+    r"(?P<window_2>\d{1,9}) tokens"
 )
 # an answer with fewer tokens than this is not worth requesting: the conversation must be compacted
 _LEAST_ROOM: Final = 1024
@@ -266,7 +274,9 @@ def _room(fault: BackendFault, estimated_input: int) -> int | None:
         room = int(both[2]) - int(both[1])
     elif at_least := _AT_LEAST.search(fault.said):
         # vLLM gives a lower bound of the prompt's tokens, not the count (vllm-project/vllm#42474)
-        room = int(at_least[1]) - int(estimated_input * _DOUBT)
+        window = int(at_least["window"] or at_least["window_2"])
+        output = int(at_least["output"] or at_least["output_2"])
+        room = min(window - int(estimated_input * _DOUBT), output - 1)
     else:
         return None
     return room if room >= _LEAST_ROOM else None

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from gateway.openai.errors import ErrorBody
-from gateway.translate.refusals.faults import fault_from_response
+from gateway.translate.refusals.faults import fault_from_response, fault_in_answer
 from gateway.translate.refusals.overflow import overflow_message
 
 # what Claude Code 2.1.x looks for: numbers for its message, and the words that make it lower `max_tokens`
@@ -142,6 +142,57 @@ PROMPT_TOO_LONG = [
         "Input length 140000 exceeds the maximum allowed input length of 131072 tokens.", 140000, 131072, id="poolside"
     ),
     pytest.param("Input too long: 9,000 input tokens, limit is 8,192.", 9000, 8192, id="with separators"),
+    pytest.param("Prompt too long: 32799 tokens exceeds max context window of 32768 tokens", 32799, 32768, id="omlx"),
+    pytest.param(
+        "Prompt too long: 5152 tokens exceeds max_seq_len 2048 (leave room for output tokens)", 5152, 2048, id="atlas"
+    ),
+    pytest.param(
+        "Prompt has 5,958,968 tokens, but the configured context size is 256,000 tokens", 5958968, 256000, id="ds4"
+    ),
+    pytest.param("Prompt tokens (9000) exceeds context size (8192)", 9000, 8192, id="ds4, with a type"),
+    pytest.param("Requested tokens (5062) exceed context window of 4096", 5062, 4096, id="llama-cpp-python"),
+    pytest.param(
+        "length of prompt_tokens (34389) must be less than max_seq_len (32768).", 34389, 32768, id="siliconflow"
+    ),
+    pytest.param(
+        "The prompt is too long: 140000, model maximum context length: 131071", 140000, 131071, id="fireworks"
+    ),
+    pytest.param(
+        "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292. Try using a shorter "
+        "prompt",
+        4292,
+        4081,
+        id="cohere",
+    ),
+    pytest.param(
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000", 5000, 4095, id="tgi: inputs"
+    ),
+    pytest.param(
+        "Input length (9000 tokens) exceeds the maximum allowed length (8192 tokens). Use a shorter input or enable "
+        "--allow-auto-truncate.",
+        9000,
+        8192,
+        id="sglang: auto-truncate",
+    ),
+    pytest.param(
+        "Prompt length (9000) exceeds maximum input length (8192). Set truncate_prompt_tokens", 9000, 8192, id="trtllm"
+    ),
+    pytest.param("Request prompt has 9000 tokens in total, larger than the model capacity 8192.", 9000, 8192, id="mlc"),
+    pytest.param("Prompt length 33000 is greater than max_seq_len 32768", 33000, 32768, id="tabbyapi"),
+    pytest.param(
+        "Request body too large for gpt-4o model. Max size: 8000 tokens. tokens_limit_reached",
+        8001,
+        8000,
+        id="github models",
+    ),
+    pytest.param(
+        "You passed 200500 input tokens and requested 64000 output tokens. However, the model's context length is only "
+        "200000 tokens, resulting in a maximum input length of 136000 tokens. Please reduce the length of the input "
+        "prompt. (parameter=input_tokens, value=200500)",
+        200500,
+        200000,
+        id="vllm: passed",
+    ),
     pytest.param("The maximum input length is 8192 tokens.", 8193, 8192, id="only a limit"),
     pytest.param("The model's maximum context limit is exceeded, it is > 8192", 8193, 8192, id="another limit"),
     pytest.param("This exceeds the maximum number of tokens allowed (8192).", 8193, 8192, id="gemini: only a limit"),
@@ -274,6 +325,12 @@ TOGETHER_TOO_LONG = [
 ]
 
 WITHOUT_NUMBERS = [
+    pytest.param("Context size has been exceeded.", id="llama.cpp: on the way"),
+    pytest.param("the request exceeds the available context size, try increasing it", id="llama.cpp: no numbers"),
+    pytest.param("Prompt exceeds max length", id="z.ai"),
+    pytest.param("input length exceeds maximum context length", id="ollama: maximum"),
+    pytest.param("Input Tokens Exceeded: Number of input tokens exceeds maximum length.", id="bedrock: length"),
+    pytest.param("Your conversation does not fit the model's context window.", id="a sentence of no known server"),
     pytest.param("the input length exceeds the context length", id="ollama"),
     pytest.param("prompt too long; exceeded max context length by 12 tokens", id="ollama: by how much"),
     pytest.param("the prompt is longer than the context length currently available", id="ollama: available"),
@@ -358,6 +415,16 @@ def test_type_and_code_tell_it_too(error: ErrorBody) -> None:
             id="vllm: max_tokens alone",
         ),
         pytest.param("`tools` must not be an empty array", id="something else"),
+        pytest.param(
+            "The parameter `max_tokens` specified in the request are not valid: integer above maximum value, expected a "
+            "value <= 32768, but got 65536",
+            id="ark: max_tokens",
+        ),
+        pytest.param(
+            "Invalid request: max_output_tokens exceeds the model's context window", id="an output beyond the window"
+        ),
+        pytest.param("The context window of this model is 32768 tokens. The request lacks a user.", id="two sentences"),
+        pytest.param("Request too large: the image exceeds 5 MB", id="an image"),
         pytest.param("no message", id="nothing"),
     ],
 )
@@ -373,6 +440,20 @@ def test_an_overflow_is_a_400_whatever_the_backends_status(status: int) -> None:
     assert found.message == "prompt is too long (the input length exceeds the context length)"
     assert (found.counts, found.quotes) == (False, True)
     assert found.headers() == {"x-should-retry": "false"}
+
+
+def test_numbers_besides_the_words_are_read() -> None:
+    body = {
+        "error": {"message": "Too long", "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 4096}
+    }
+    found = fault_from_response(400, {}, json.dumps(body).encode())
+    assert found.message.startswith("prompt is too long: 9000 tokens > 4096 maximum (Too long")
+
+
+def test_an_overflow_in_the_stream_is_one() -> None:
+    body = {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}
+    found = fault_in_answer(json.dumps(body).encode())
+    assert (found.status, found.message) == (400, "prompt is too long (Context size has been exceeded.)")
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -189,8 +189,20 @@ def test_the_most_tokens_of_an_answer_are_learnt(text: str) -> None:
             70000,
             128000 - 80500,
         ),
+        (
+            "You passed 136001 input tokens and requested 64000 output tokens. However, the model's context length is "
+            "only 200000 tokens, resulting in a maximum input length of 136000 tokens.",
+            140000,
+            200000 - 161000,
+        ),
+        (
+            "You passed 136001 input tokens and requested 64000 output tokens. However, the model's context length is "
+            "only 200000 tokens, resulting in a maximum input length of 136000 tokens.",
+            10,
+            63999,
+        ),
     ],
-    ids=["counted", "vLLM's bound"],
+    ids=["counted", "vLLM's bound", "vLLM's other bound", "vLLM, and a guess that is too low"],
 )
 def test_what_is_left_of_the_window_is_asked_for(text: str, tokens: int, room: int) -> None:
     assert remedy(text, tokens=tokens) == Remedy(profile=GENERIC, max_tokens=room)
