@@ -1,5 +1,7 @@
 """A whole answer, as one JSON message."""
 
+from functools import partial
+
 from aiohttp import web
 
 from gateway.anthropic.ids import new_message_id
@@ -28,7 +30,8 @@ async def whole_answer(
         answer = await call.read_all()
         source = asked.source
         source.trace.answering(answer)
-        body, finish = translate_message(
+        translate = partial(
+            translate_message,
             answer,
             message_id=new_message_id(),
             model=source.request.model,
@@ -36,8 +39,9 @@ async def whole_answer(
             names=client_names(source.request.tools),
             stop_sequences=source.request.stop_sequences or (),
         )
+        body, finish = await context.run(len(answer), translate)
     # the client may take long, and the answer is all that it needs
-    del asked, source, answer, call
+    del asked, source, answer, call, translate
     record.finished(finish)
     response = web.Response(body=body, content_type="application/json")
     await deliver(request, response, keep_alive)

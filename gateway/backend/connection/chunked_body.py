@@ -20,6 +20,8 @@ _LAST: Final = _LINE_END * 2
 # the whole last chunk
 _END: Final = b"0" + _LAST
 _SIZE: Final = re.compile(rb"[0-9a-fA-F]{1,8}")
+# in one read of 256 KiB at most; one that holds events with a text has a few thousand
+_MOST_CHUNKS: Final = 8192
 # the most bytes of a chunk's size with its line end
 _LONGEST_SIZE: Final = 10
 # the most digits of sizes that are cached: there are few such sizes, and streams repeat them
@@ -173,7 +175,7 @@ class ChunkedBody:
         """The content of the chunks, and of the parts of chunks, in `data`."""
         data, self._rest = self._rest + data, b""
         pieces: list[bytes] = []
-        at, length, looked = 0, len(data), False
+        at, length, looked, singly = 0, len(data), False, 0
         while at < length and not self._over:
             if self._left:
                 piece = data[at : at + self._left]
@@ -187,12 +189,19 @@ class ChunkedBody:
                 continue
             if not looked:
                 whole, passed = _whole_chunks(data[at:])
+                if len(whole) > _MOST_CHUNKS:
+                    self._refuse("its chunks are too small")
+                    break
                 pieces += whole
                 at += passed
                 looked = True
                 if data[at:] == _END:
                     self.ended, at = True, length
                 continue
+            singly += 1
+            if singly > _MOST_CHUNKS:
+                self._refuse("its chunks are too small")
+                break
             line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
             size = _size(data[at:line_end]) if line_end > 0 else None
             if line_end < 0 and length - at < _LONGEST_SIZE:
@@ -232,9 +241,12 @@ class ChunkedBody:
         elif found == b"\r":
             self._rest = found
         else:
-            self._error = aiohttp.ClientPayloadError("a chunk is longer than its size says")
-            self._transport.abort()
+            self._refuse("a chunk is longer than its size says")
         return at + len(found)
+
+    def _refuse(self, reason: str) -> None:
+        self._error = aiohttp.ClientPayloadError(reason)
+        self._transport.abort()
 
     def _keep(self, content: bytes) -> None:
         self._waiting.append(content)

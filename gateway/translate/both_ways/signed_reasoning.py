@@ -57,7 +57,7 @@ class ReasoningDetails:
         """The block data for the items so far, which are then cleared; None if plain text can replace them."""
         if not self._items:
             return None
-        items = list(self._items.values())
+        items = [_joined(item) for item in self._items.values()]
         self._items = {}
         if any(item.get(name) for item in items for name in _OPAQUE):
             return _pack(SignedReasoning(reasoning_details=items))
@@ -89,7 +89,19 @@ def _pack(signed: SignedReasoning) -> str:
 
 def _extend(item: dict[str, Any], piece: dict[str, Any]) -> None:
     for name, value in piece.items():
-        if name in _IN_PIECES and isinstance(value, str) and isinstance(item.get(name), str):
-            item[name] += value
+        if name in _IN_PIECES and isinstance(value, str):
+            pieces = item.get(name)
+            if isinstance(pieces, _Pieces):
+                pieces.append(value)
+            else:
+                item[name] = _Pieces([value])
         elif value is not None:
             item[name] = value
+
+
+class _Pieces(list[str]):
+    """The pieces of one string, joined once at the end: to append to a string copies all of it each time."""
+
+
+def _joined(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: "".join(value) if isinstance(value, _Pieces) else value for name, value in item.items()}

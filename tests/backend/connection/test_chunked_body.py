@@ -126,6 +126,22 @@ async def test_a_chunk_that_is_longer_than_it_said_is_an_error() -> None:
     assert connection.done == ["abort"]
 
 
+@pytest.mark.parametrize("content", [b"a", b"\r\n"], ids=["plain", "that look like framing"])
+async def test_a_read_of_nothing_but_tiny_chunks_is_an_error(content: bytes) -> None:
+    connection = Connection()
+    chunks = chunks_on(connection)
+    chunks.receive(chunked(*[content] * 4000))
+    assert await chunks.read() == content * 4000
+    chunks.receive(chunked(*[content] * 40_000))
+    while True:
+        try:
+            await chunks.read()
+        except aiohttp.ClientPayloadError as error:
+            assert str(error) == "its chunks are too small"
+            break
+    assert connection.done[-1] == "abort"
+
+
 @pytest.mark.parametrize("size", [1, 3, 64])
 async def test_trailers_go_back_with_the_last_chunk(size: int) -> None:
     connection = Connection()
