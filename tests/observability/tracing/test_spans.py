@@ -437,3 +437,22 @@ async def test_the_environment_names_the_service(
     assert server.resource["service.name"] == "team-gateway"
     assert server.resource["deployment.environment.name"] == "production"
     assert collector.headers[0]["Authorization"] == "Bearer otlp"
+
+
+async def test_no_span_has_a_secret_that_a_backend_or_a_client_repeats(
+    scripted: ScriptedBackend, start: Start, collector: Collector
+) -> None:
+    key, token = "bk-7d9f1b3c5e2a4d6f", TOKEN["Authorization"].removeprefix("Bearer ")
+    moved = respond(b"", status=308, Location=f"https://user:{key}@h/{key}/{token}?{key}")
+    scripted.answers = [moved, respond(json.dumps(WHOLE | {"model": f"a model with {key}"}).encode())]
+    gateway = await start(scripted.url, backend_api_key=key)
+
+    assert await post(gateway, head={"User-Agent": f"agent {key}"}) == 502
+    assert await post(gateway) == 200
+    await gateway.close()
+
+    said = b"".join(collector.raw)
+    assert b"redirects to https://h/" in said
+    assert b"a model with" in said
+    assert key.encode() not in said
+    assert token.encode() not in said
