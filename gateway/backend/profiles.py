@@ -5,6 +5,7 @@ default. Sources: the vendors' API references, the error messages quoted below, 
 under `tests/samples/backends/`.
 """
 
+import re
 from typing import Final
 
 from msgspec import structs
@@ -15,9 +16,11 @@ _PROFILES: Final[dict[str, Profile]] = {
     profile.name: profile
     for profile in (
         GENERIC,
-        Profile(name="vllm", reasoning_field="reasoning", max_stops=4),
-        Profile(name="sglang"),
-        Profile(name="llama.cpp"),
+        # the budget needs --reasoning-config, and is refused without it (vllm-project/vllm#20859)
+        Profile(name="vllm", reasoning_field="reasoning", max_stops=4, budget_field=("thinking_token_budget",)),
+        # enforced with --enable-strict-thinking (https://docs.sglang.io/docs/advanced_features/thinking_budget)
+        Profile(name="sglang", budget_field=("custom_params", "thinking_budget")),
+        Profile(name="llama.cpp", budget_field=("thinking_budget_tokens",)),
         Profile(name="chutes"),
         # no efforts: a model that cannot think answers 400 to them, and one that can thinks by default
         Profile(name="ollama", thinking_control="reasoning_effort", reasoning_field="reasoning"),
@@ -122,6 +125,33 @@ _BY_OWNER: Final[dict[str, str]] = {
     "llamacpp": "llama.cpp",
     "library": "ollama",
 }
+
+
+# what the chat templates of models know as `reasoning_effort`, by the model's name. Templates take any other value for
+# their default, which may be the highest effort
+_TEMPLATE_EFFORTS: Final[tuple[tuple[re.Pattern[str], tuple[str, ...]], ...]] = (
+    (re.compile(r"gpt-?oss"), ("low", "medium", "high")),
+    (re.compile(r"deepseek-?v4"), ("high", "max")),
+    (re.compile(r"glm-?5\.2"), ("high", "max")),
+    (re.compile(r"glm-?5\.3"), ("low", "high", "max")),
+    (re.compile(r"kimi-?k3"), ("low", "high", "max")),
+    (re.compile(r"qwen-?3\.8"), ("low", "medium", "xhigh")),
+)
+_HARMONY: Final = _TEMPLATE_EFFORTS[0][1]
+
+
+def profile_for_model(profile: Profile, model: str) -> Profile:
+    """The profile with the efforts that a model knows by itself, whichever server runs it. `model` holds its names."""
+    if profile.thinking_control not in ("chat_template_kwargs", "reasoning_effort"):
+        return profile
+    name = model.lower()
+    efforts = next((efforts for pattern, efforts in _TEMPLATE_EFFORTS if pattern.search(name)), ())
+    # servers write gpt-oss's prompt themselves, and take the effort from the request
+    asked = profile.efforts or (_HARMONY if efforts is _HARMONY else ())
+    template = efforts if profile.thinking_control == "chat_template_kwargs" else ()
+    if (asked, template) == (profile.efforts, profile.template_efforts):
+        return profile
+    return structs.replace(profile, efforts=asked, template_efforts=template)
 
 
 def profile_for_host(host: str) -> Profile | None:

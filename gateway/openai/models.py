@@ -67,6 +67,7 @@ class Model(Struct):
     id: str
     created: float | None = None
     owned_by: str | None = None
+    root: str | None = None  # vLLM, SGLang: the model that is served under another name
     name: str | None = None
     max_model_len: int | None = None  # vLLM, SGLang, Chutes
     context_length: int | None = None  # OpenRouter

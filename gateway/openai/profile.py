@@ -25,6 +25,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     thinking_control: ThinkingControl = "chat_template_kwargs"
     # accepted values of `reasoning_effort`; empty: the field is omitted
     efforts: tuple[str, ...] = ()
+    # those that the model's chat template knows as `chat_template_kwargs.reasoning_effort`
+    template_efforts: tuple[str, ...] = ()
+    # the path of the request field that limits the tokens of thinking; empty: there is none
+    budget_field: tuple[str, ...] = ()
     # the message field for replayed thinking; None: the backend would refuse it
     reasoning_field: Literal["reasoning_content", "reasoning"] | None = "reasoning_content"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

@@ -9,6 +9,7 @@ from msgspec import Struct
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatRequest, as_sent
 from gateway.translate.to_backend.request import translate_request
+from gateway.translate.to_backend.thinking import is_effort_ignored
 from gateway.turn.client_request import ClientRequest
 from gateway.turn.context import TurnContext
 
@@ -29,6 +30,8 @@ class BackendRequest(Struct, frozen=True, eq=False):
 
 async def translate(source: ClientRequest, profile: Profile, context: TurnContext) -> BackendRequest:
     """Translate the client's request for the backend. Raises InvalidRequest."""
+    if is_effort_ignored(source.request, profile):
+        context.catalogue.effort_ignored(source.model)
     return await context.run(source.effort, partial(_translated, source, profile))
 
 

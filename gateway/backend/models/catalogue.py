@@ -21,7 +21,7 @@ from gateway.backend.adapter import Backend
 from gateway.backend.models.listings import Listing, PrivateListings
 from gateway.backend.models.model_list import without_suffix
 from gateway.backend.models.model_map import ModelMap
-from gateway.backend.profiles import profile_for_host, profile_for_owner
+from gateway.backend.profiles import profile_for_host, profile_for_model, profile_for_owner
 from gateway.openai.models import Model
 from gateway.openai.profile import GENERIC, Profile
 from gateway.translate.refusals.faults import BackendFault
@@ -36,7 +36,7 @@ _UNLOADED_SECONDS: Final = 15.0
 _LEARNT_SECONDS: Final = 24 * 3600.0
 # a backend without a list has as many models as clients name
 _MOST_LEARNT: Final = 1000
-# owners and abilities whose profile is kept; a backend has a handful
+# models whose profile is kept
 _MOST_PROFILES: Final = 256
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,8 @@ class Catalogue:
         self._private = PrivateListings(lambda: Listing(backend, clock))
         # by model, with the time at which it is forgotten; the one used last is the last
         self._learnt: OrderedDict[str, tuple[Profile, float]] = OrderedDict()
-        self._profiles: dict[tuple[str | None, bool | None], Profile] = {}
+        self._profiles: dict[tuple[str, str | None, str | None, bool | None], Profile] = {}
+        self._without_effort: set[str] = set()
         self._reached = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._tell: Callable[[BackendFault | None], None] | None = None
@@ -169,15 +170,22 @@ class Catalogue:
                 self._learnt.move_to_end(model.id)
                 return profile
             del self._learnt[model.id]
-        kind = model.owned_by, model.sees_images
+        kind = model.id, model.root, model.owned_by, model.sees_images
         if known := self._profiles.get(kind):
             return known
         profile = self._profile or profile_for_owner(model.owned_by) or GENERIC
         if model.sees_images is False:
             profile = structs.replace(profile, sees_images=False)
+        profile = profile_for_model(profile, f"{model.id} {model.root or ''}")
         if len(self._profiles) < _MOST_PROFILES:
             self._profiles[kind] = profile
         return profile
+
+    def effort_ignored(self, model: Model) -> None:
+        """Say, once for each model, that clients ask for an effort or a budget that changes nothing."""
+        if model.id not in self._without_effort and len(self._without_effort) < _MOST_LEARNT:
+            self._without_effort.add(model.id)
+            log.info("nothing is known to set this model's effort or thinking budget", model=model.id)
 
     def learn(self, model: Model, profile: Profile) -> None:
         """Use this profile for a model for a day. Of a thousand models, the one not used for longest is forgotten."""

@@ -54,8 +54,8 @@ _REFUSED_IN_WORDS: Final = (
     ("think value", "reasoning_effort"),  # Ollama: `think value "low" is not supported for this model`
     ("reasoning_effort to 'none'", "reasoning_effort"),  # OpenAI: not together with tools
     ("is not supported by Mistral models", "reasoning_effort"),  # vLLM
-    ("thinking_token_budget", "thinking_token_budget"),  # vLLM without --reasoning-config, or with a small max_tokens
-    ("custom_params", "custom_params"),  # SGLang
+    ("reasoning_config is not configured", "thinking_token_budget"),  # vLLM
+    ("needs the reasoning start and end strings", "thinking_token_budget"),  # vLLM (vllm-project/vllm#57830)
     ("Reasoning is mandatory", "reasoning"),  # OpenRouter
     ("This response_format type is unavailable", "response_format"),  # DeepSeek
 )
@@ -102,7 +102,8 @@ _MOST_TOKENS: Final = tuple(
 _BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d{1,9}) \+ \d{1,9} > (\d{1,9})(?!\d)")
 # vLLM, twice: the output asked for, and the context
 _AT_LEAST: Final = re.compile(
-    r"maximum context length is (?P<window>\d{1,9}) tokens\. However, you requested (?P<output>[1-9]\d{0,8}) output tokens"
+    r"maximum context length is (?P<window>\d{1,9}) tokens\. However, you requested "
+    r"(?P<output>[1-9]\d{0,8}) output tokens"
     r"|requested (?P<output_2>[1-9]\d{0,8}) output tokens\. However, the model's context length is only "
     r"(?P<window_2>\d{1,9}) tokens"
 )

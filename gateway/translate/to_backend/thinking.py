@@ -9,6 +9,8 @@ from gateway.openai.profile import Profile
 _EFFORT_ORDER: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 # efforts for token budgets, for backends that accept only efforts
 _BUDGET_EFFORTS: Final = ((2048, "low"), (8192, "medium"))
+# these switches take an effort only where the profile says so
+_WITHOUT_EFFORTS: Final = ("chat_template_kwargs", "enable_thinking", "none")
 # not empty: Kimi treats an empty string as missing
 _NO_THINKING: Final = " "
 
@@ -27,11 +29,10 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
     better than an error.
     """
     wanted = thinking_wanted(request)
-    effort = _effort(request, profile) if wanted else None
+    effort = _effort(request, profile.efforts) if wanted else None
     match profile.thinking_control:
         case "chat_template_kwargs":
-            # a template uses one of the names: Qwen and GLM the first; DeepSeek, Granite and Kimi the second
-            return {"chat_template_kwargs": {"enable_thinking": wanted, "thinking": wanted}}
+            return _template_fields(request, profile, effort, wanted=wanted)
         case "enable_thinking":
             return {"enable_thinking": wanted}
         case "thinking":
@@ -44,6 +45,48 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
             return {"reasoning_effort": "none"}
         case _:
             return {"reasoning_effort": effort} if effort else {}
+
+
+def is_effort_ignored(request: MessagesRequest, profile: Profile) -> bool:
+    """Whether the client asks for an effort or a budget that nothing known passes on to this backend."""
+    if not thinking_wanted(request) or profile.thinking_control not in _WITHOUT_EFFORTS:
+        return False
+    effort = request.output_config.effort if request.output_config else None
+    budget = request.thinking.budget_tokens if request.thinking else None
+    limits = bool(profile.budget_field) and profile.budget_field[0] not in profile.drops
+    return bool(effort or budget) and not (profile.efforts or profile.template_efforts or limits)
+
+
+def _template_fields(request: MessagesRequest, profile: Profile, effort: str | None, *, wanted: bool) -> dict[str, Any]:
+    """The fields for a backend that leaves thinking to the model's chat template."""
+    # a template uses one of the names: Qwen and GLM the first; DeepSeek, Granite and Kimi the second
+    kwargs: dict[str, Any] = {"enable_thinking": wanted, "thinking": wanted}
+    fields: dict[str, Any] = {"chat_template_kwargs": kwargs}
+    if not wanted:
+        return fields
+    if template_effort := _effort(request, profile.template_efforts):
+        kwargs["reasoning_effort"] = template_effort
+    if effort:
+        fields["reasoning_effort"] = effort
+    elif profile.budget_field and (budget := _budget(request, profile)) is not None:
+        *path, name = profile.budget_field
+        within = fields
+        for part in path:
+            within = within.setdefault(part, {})
+        within[name] = budget
+    return fields
+
+
+def _budget(request: MessagesRequest, profile: Profile) -> int | None:
+    """The most tokens of thinking. For a model that knows no efforts, a low or medium effort is a budget, too."""
+    if request.thinking is not None and request.thinking.budget_tokens:
+        return request.thinking.budget_tokens
+    asked = request.output_config.effort if request.output_config else None
+    if profile.efforts or profile.template_efforts or asked is None:
+        return None
+    if asked == "minimal":
+        asked = "low"
+    return next((limit for limit, name in _BUDGET_EFFORTS if name == asked), None)
 
 
 def replayed_thinking(blocks: Sequence[Block]) -> str:
@@ -68,8 +111,8 @@ def _reasoning(request: MessagesRequest, effort: str | None) -> dict[str, Any]:
     return {"effort": effort} if effort else {"enabled": True}
 
 
-def _effort(request: MessagesRequest, profile: Profile) -> str | None:
-    """The requested effort, or the nearest lower one that the profile accepts, or its lowest."""
+def _effort(request: MessagesRequest, efforts: Sequence[str]) -> str | None:
+    """The requested effort, or the nearest lower one of these, or the lowest of them."""
     effort = request.output_config.effort if request.output_config else None
     if effort is None and request.thinking is not None and request.thinking.budget_tokens:
         budget = request.thinking.budget_tokens
@@ -77,6 +120,6 @@ def _effort(request: MessagesRequest, profile: Profile) -> str | None:
     if effort not in _EFFORT_ORDER:
         return None
     for candidate in reversed(_EFFORT_ORDER[: _EFFORT_ORDER.index(effort) + 1]):
-        if candidate in profile.efforts:
+        if candidate in efforts:
             return candidate
-    return profile.efforts[0] if profile.efforts else None
+    return efforts[0] if efforts else None

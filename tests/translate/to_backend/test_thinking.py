@@ -1,6 +1,7 @@
 """Thinking: the switch in each backend's terms, and the history."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,8 +9,14 @@ from msgspec import structs
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.request import Block, MessagesRequest
-from gateway.backend.profiles import PROFILES
-from gateway.translate.to_backend.thinking import missing_thinking, replayed_thinking, thinking_fields, thinking_wanted
+from gateway.backend.profiles import PROFILES, profile_for_model
+from gateway.translate.to_backend.thinking import (
+    is_effort_ignored,
+    missing_thinking,
+    replayed_thinking,
+    thinking_fields,
+    thinking_wanted,
+)
 
 Json = dict[str, Any]
 
@@ -50,13 +57,22 @@ TEMPLATE = switch(
     {"chat_template_kwargs": {"enable_thinking": False, "thinking": False}},
     {"chat_template_kwargs": {"enable_thinking": True, "thinking": True}},
 )
+
+
+def budgeted(field: Callable[[int], Json]) -> dict[str, Json]:
+    """TEMPLATE with a budget where one is asked for."""
+    budgets = {name: asked.get("thinking") or {} for name, asked in ASKED.items() if name not in OFF}
+    limits = {name: thinking["budget_tokens"] for name, thinking in budgets.items() if "budget_tokens" in thinking}
+    return {name: fields | (field(limits[name]) if name in limits else {}) for name, fields in TEMPLATE.items()}
+
+
 OBJECT = switch({"thinking": {"type": "disabled"}}, {"thinking": {"type": "enabled"}})
 NOTHING = switch({}, {})
 EXPECTED = {
     "generic": TEMPLATE,
-    "vllm": TEMPLATE,
-    "sglang": TEMPLATE,
-    "llama.cpp": TEMPLATE,
+    "vllm": budgeted(lambda budget: {"thinking_token_budget": budget}),
+    "sglang": budgeted(lambda budget: {"custom_params": {"thinking_budget": budget}}),
+    "llama.cpp": budgeted(lambda budget: {"thinking_budget_tokens": budget}),
     "chutes": TEMPLATE,
     "ollama": switch({"reasoning_effort": "none"}, {}),
     "openrouter": switch(
@@ -131,6 +147,85 @@ def test_an_effort_becomes_the_nearest_that_the_backend_takes(
 def test_a_budget_becomes_an_effort_where_only_these_are_known(budget: int, effort: str) -> None:
     request = asking({"thinking": {"type": "enabled", "budget_tokens": budget}})
     assert thinking_fields(request, PROFILES["gemini"]) == {"reasoning_effort": effort}
+
+
+EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
+# what each effort becomes for a model's template, whichever server runs it
+TEMPLATES: dict[str, tuple[str | None, ...]] = {
+    "openai/gpt-oss-120b": ("low", "low", "medium", "high", "high", "high"),
+    "deepseek-ai/DeepSeek-V4-Pro": ("high", "high", "high", "high", "high", "max"),
+    "zai-org/GLM-5.2-FP8": ("high", "high", "high", "high", "high", "max"),
+    "zai-org/GLM-5.3": ("low", "low", "low", "high", "high", "max"),
+    "moonshotai/Kimi-K3": ("low", "low", "low", "high", "high", "max"),
+    "Qwen/Qwen3.8-27B": ("low", "low", "medium", "medium", "xhigh", "xhigh"),
+    "zai-org/GLM-4.5-Air": (None,) * 6,
+    "Qwen/Qwen3.6-35B-A3B": (None,) * 6,
+    "deepseek-ai/DeepSeek-V3.1": (None,) * 6,
+    "main openai/gpt-oss-20b": ("low", "low", "medium", "high", "high", "high"),
+}
+
+
+def with_effort(effort: str, kind: str = "adaptive") -> MessagesRequest:
+    return asking({"thinking": {"type": kind}, "output_config": {"effort": effort}})
+
+
+@pytest.mark.parametrize("server", ["generic", "vllm", "sglang", "llama.cpp", "chutes"])
+@pytest.mark.parametrize(("model", "expected"), TEMPLATES.items())
+def test_an_effort_reaches_the_templates_that_know_it(
+    model: str, expected: tuple[str | None, ...], server: str
+) -> None:
+    profile = profile_for_model(PROFILES[server], model)
+    for effort, name in zip(EFFORTS, expected, strict=True):
+        fields = thinking_fields(with_effort(effort), profile)
+        assert fields["chat_template_kwargs"].get("reasoning_effort") == name
+        # servers that write gpt-oss's prompt themselves read the field; others might refuse its value
+        assert fields.get("reasoning_effort") == (name if "gpt-oss" in model else None)
+
+
+def test_no_effort_is_sent_while_thinking_is_off() -> None:
+    profile = profile_for_model(PROFILES["vllm"], "openai/gpt-oss-120b")
+    assert thinking_fields(with_effort("high", "disabled"), profile) == TEMPLATE["disabled"]
+
+
+def test_a_budget_is_an_effort_for_a_template_that_knows_efforts() -> None:
+    profile = profile_for_model(PROFILES["generic"], "gpt-oss:20b")
+    fields = thinking_fields(asking({"thinking": {"type": "enabled", "budget_tokens": 2048}}), profile)
+    assert fields["reasoning_effort"] == "low"
+
+
+@pytest.mark.parametrize(
+    ("effort", "budget"), [("minimal", 2048), ("low", 2048), ("medium", 8192), ("high", None), ("max", None)]
+)
+def test_a_small_effort_is_a_budget_for_a_model_that_knows_no_efforts(effort: str, budget: int | None) -> None:
+    profile = profile_for_model(PROFILES["vllm"], "Qwen/Qwen3.6-35B-A3B")
+    assert thinking_fields(with_effort(effort), profile).get("thinking_token_budget") == budget
+
+
+def test_ollama_takes_the_efforts_of_gpt_oss() -> None:
+    assert thinking_fields(with_effort("max"), profile_for_model(PROFILES["ollama"], "gpt-oss:20b")) == {
+        "reasoning_effort": "high"
+    }
+    assert thinking_fields(with_effort("max"), profile_for_model(PROFILES["ollama"], "qwen3.6:35b")) == {}
+
+
+@pytest.mark.parametrize(
+    ("server", "model", "drops", "fields", "expected"),
+    [
+        ("generic", "Qwen3.6", set(), {"output_config": {"effort": "low"}}, True),
+        ("generic", "gpt-oss-20b", set(), {"output_config": {"effort": "low"}}, False),
+        ("vllm", "Qwen3.6", set(), {"output_config": {"effort": "low"}}, False),
+        ("vllm", "Qwen3.6", {"thinking_token_budget"}, {"output_config": {"effort": "low"}}, True),
+        ("generic", "Qwen3.6", set(), {}, False),
+        ("generic", "Qwen3.6", set(), {"thinking": {"type": "enabled", "budget_tokens": 2048}}, True),
+        ("generic", "Qwen3.6", set(), {"thinking": {"type": "disabled"}, "output_config": {"effort": "low"}}, False),
+        ("openrouter", "any", set(), {"output_config": {"effort": "low"}}, False),
+    ],
+)
+def test_an_effort_that_changes_nothing_is_known_to(
+    server: str, model: str, drops: set[str], fields: Json, expected: bool
+) -> None:
+    profile = structs.replace(profile_for_model(PROFILES[server], model), drops=frozenset(drops))
+    assert is_effort_ignored(asking({"thinking": {"type": "adaptive"}, **fields}), profile) == expected
 
 
 @pytest.mark.parametrize(

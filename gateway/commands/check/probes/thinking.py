@@ -82,12 +82,23 @@ def _note(visit: Visit, answer: Answer | None) -> None:
 
 
 def _switched(visit: Visit, answer: Answer | None, control: str) -> Finding:
-    said = f"comes as {_place(answer)}, turned on and off by `{SWITCHES.get(control, control)}`"
+    said = f"comes as {_place(answer)}, turned on and off by `{SWITCHES.get(control, control)}`{_effort(visit)}"
     if answer is not None and not answer.seen.reasoning:
         how = flags(REASONING_PARSER, visit.first_profile.name)
         remedy = f"the gateway extracts it, but the server's own parser is more reliable ({how})"
         return Finding("partly", said, remedy, _facts(answer, control))
     return Finding("good", said, "", _facts(answer, control))
+
+
+def _effort(visit: Visit) -> str:
+    """What is known to change how much the model thinks."""
+    profile = visit.asker.profile
+    ways = []
+    if efforts := profile.template_efforts or profile.efforts:
+        ways.append(f"effort {', '.join(efforts)}")
+    if profile.budget_field and profile.budget_field[0] not in profile.drops:
+        ways.append(f"a budget as `{'.'.join(profile.budget_field)}`")
+    return f"; {' and '.join(ways)}" if ways else ""
 
 
 def _place(answer: Answer | None) -> str:
