@@ -83,14 +83,14 @@ def _message(value: dict[str, Any]) -> str:
     for key in ("message", "detail", "msg", "error_description"):
         said = value.get(key)
         if _is_text(said):
-            return str(said).strip() + _context_sizes(value, said)
+            return str(said).strip() + _context_sizes(value, str(said))
         if said and not isinstance(said, str):
             return _in_words(said)
     return _NO_MESSAGE
 
 
 def _context_sizes(value: dict[str, Any], said: str) -> str:
-    """The numbers that llama.cpp and ds4 give besides the words for a prompt that is too long, if the words lack them."""
+    """The numbers that llama.cpp gives besides the words for a prompt that is too long, if the words lack them."""
     sizes = {name: value.get(name) for name in ("n_prompt_tokens", "n_ctx")}
     if not all(type(size) is int and str(size) not in said for size in sizes.values()):
         return ""

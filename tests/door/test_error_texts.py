@@ -78,7 +78,7 @@ CASES = [
         id="a rate limit",
     ),
     pytest.param(
-        says(429, "You exceeded your current quota.", code="insufficient_quota"), {}, {}, 429,
+        says(429, "You exceeded your current quota.", code="insufficient_quota"), {}, {}, 402,
         "backend: You exceeded your current quota. (add credit to the backend account, or use another key)",
         id="a spent quota",
     ),

@@ -28,14 +28,71 @@ _CLIENT_FAULT: Final = re.compile(
 _CAPACITY: Final = re.compile(
     r"No infrastructure available|temporarily rate-limited upstream|overloaded", re.IGNORECASE
 )
-_NO_MODEL: Final = re.compile(r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model", re.IGNORECASE)
+_NO_MODEL: Final = re.compile(
+    r"model .{0,200}(?:does not exist|not found)|(?:no such|unknown) model|model not exist|模型不存在", re.IGNORECASE
+)
+# OpenRouter's 404 for a model that it has, but not with the features or under the rules that the request needs
+_NO_ENDPOINT: Final = re.compile(
+    r"No endpoints? (?:found|available) (?:that|match|with)|No allowed providers|All providers have been ignored"
+    r"|data policy|guardrail restrictions|does not support (?:tool|function|chat)",
+    re.IGNORECASE,
+)
+# OpenCode's 401 for a name that it does not have
+_NOT_SERVED: Final = re.compile(r"\bModelError\b")
 # errors for an unknown path; one that names a model is about the model
 _NO_PATH: Final = re.compile(
     r"no message|(?:404:? )?(?:page |file |path |url |route )?not found\.?|cannot post .*|unexpected endpoint .*"
     r"|invalid url .*|the requested url .*",
     re.IGNORECASE | re.DOTALL,
 )
-_NO_CREDIT: Final = re.compile(r"insufficient (?:credits|balance|quota)|insufficient_quota", re.IGNORECASE)
+# no money: with any status from 400 (DashScope) to 429 (z.ai), in the words or as the code
+_NO_CREDIT: Final = re.compile(
+    r"insufficient[ _](?:(?:account|user|api|remaining|available|token)[ _])?(?:credits?|balance|quota|funds)"
+    r"|exceeded_current_quota|creditserror|arrearage|accountoverdue|overdue (?:balance|payment)"
+    r"|account is in good standing"
+    r"|balance is (?:too low|insufficient|not enough|negative|exhausted|\$?0)"
+    r"|balance (?:insufficient|not enough|too low|exhausted)|balance was exhausted"
+    r"|not enough (?:credits?|balance|funds|quota)|quota is not enough"
+    r"|credits? (?:are |is |has been |have been |has |have )?(?:exhausted|depleted|expired|run out|used up)"
+    r"|(?:out of|no more|no remaining|more|any|all available|included) credits\b|credit limit (?:exceeded|reached)"
+    r"|check your (?:account balance|billing details on our)|recharge|top[ -]up your"
+    r"|billing[_ ](?:hard[_ ])?limit|billing[_ ]not[_ ]active|billing_error|billing to be enabled"
+    r"|spend(?:ing)?[ _](?:limit|cap)|payment[ _]required|no payment method|valid (?:credit card|payment method)"
+    r"|past invoices|budget (?:has been )?exceeded|budget_exceeded|exceeded(?:your|the| )*(?: monthly)? budget"
+    r"|key limit exceeded|limit for this billing cycle|(?:plan|package|subscription) has expired"
+    r"|余额不足|欠费|额度不足|额度已用尽|充值",
+    re.IGNORECASE,
+)
+# a limit of the rate may offer to buy a higher one
+_RATE: Final = re.compile(
+    r"per[ _](?:min(?:ute)?|second|hour|day)\b|\b(?:TPM|RPM|TPD|RPD)\b|rate.limit (?:reached|exceeded)|retry in \d",
+    re.IGNORECASE,
+)
+# a key that is wrong, with 400 (Gemini, xAI) or 403
+_WRONG_KEY: Final = re.compile(
+    r"api.?key (?:is )?(?:not valid|invalid|not found|expired)|(?:invalid|incorrect|wrong) api.?key|invalid_api_key"
+    r"|invalidapikey|api_key_invalid|please pass a valid api key|无效的令牌|invalid token",
+    re.IGNORECASE,
+)
+# a key that is right, and may not do this; with 401 (LiteLLM, OpenAI) or 404 (OpenAI)
+_NO_RIGHT: Final = re.compile(
+    r"key_model_access_denied|not allowed to access|insufficient permissions|missing scopes"
+    r"|organization must be verified|not authorized to access|no permission to access|permission[_ ]denied"
+    r"|(?:account|key|team|project|organization|user) (?:does not|doesn't) have (?:access|permission)"
+    r"|没有权限|无权访问",
+    re.IGNORECASE,
+)
+# what was asked or answered is against a policy: to ask again is no help
+_POLICY: Final = re.compile(
+    r"content[_ ]filter|content[_ ]policy|content management policy|data_?inspection_?failed|inappropriate content"
+    r"|contentfilter|sensitive_?content|new_sensitive|content exists risk|considered high risk|prohibited_content"
+    r"|(?:input|prompt|request|content|message)s? (?:was |were |has been |is )?(?:flagged|blocked by)"
+    r"|violat(?:es?|ing|ion of) (?:our |the |its |openai's )?(?:usage|content|safety|acceptable)"
+    r"|responsible ?ai ?policy|requires moderation|safety_check|敏感内容|不安全或敏感|违规",
+    re.IGNORECASE,
+)
+# what a backend says itself stands at the beginning; what it repeats of a request comes later
+_OWN_CHARACTERS: Final = 400
 
 _WORDLESS: Final = "the backend answered {status} without giving a reason: check its log"
 # what to do, as the backend's message says only what happened
@@ -52,13 +109,26 @@ _ADVICE: Final[Mapping[int, str]] = {
 _STATUS: Final = re.compile("[45][0-9][0-9]")
 _STATUS_OF_WORD: Final[Mapping[str, int]] = {
     "invalid_request_error": 400,
+    "invalid_request": 400,
     "BadRequestError": 400,
+    "BadRequest": 400,
+    "InvalidParameter": 400,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+    "data_inspection_failed": 400,
+    "DataInspectionFailed": 400,
+    "invalid_api_key": 401,
+    "AuthenticationError": 401,
+    "billing_error": 402,
     "authentication_error": 401,
     "permission_error": 403,
     "not_found_error": 404,
     "NotFoundError": 404,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "RateLimitError": 429,
     "insufficient_quota": 429,
     "overloaded_error": 529,
     "timeout_error": 504,
@@ -141,21 +211,37 @@ def kind_of(fault: Exception) -> str:
     return "server_error" if kind == "api" else kind
 
 
+def _status_by_words(status: int, words: str) -> int:
+    """The status that fits what the backend says better than its own."""
+    if status != 429 and _POLICY.search(words):
+        return 400
+    if status in (401, 404) and _NO_RIGHT.search(words):
+        return 403
+    if status in (400, 403) and _WRONG_KEY.search(words):
+        return 401
+    if status == 401 and _NOT_SERVED.search(words):
+        return 404
+    # at a 404, Claude Code blames the model's name
+    return 400 if status == 404 and _NO_ENDPOINT.search(words) else status
+
+
 def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
     """The client's error for a backend error, chosen by the backend's status and message."""
     if status in (400, 413, 422, 500) and (overflow := overflow_message(error)):
         return BackendFault(400, overflow, counts=False, said=error.message)
     message = f"backend: {error.message}" if error.message != "no message" else _WORDLESS.format(status=status)
-    if status in (402, 429) and (_NO_CREDIT.search(error.message) or error.code == "insufficient_quota"):
+    own = f"{error.message[:_OWN_CHARACTERS]} {error.type} {error.code}"
+    if status == 402 or (_NO_CREDIT.search(own) and not _RATE.search(own)):
         # retrying does not add credit
-        message += " (add credit to the backend account, or use another key)"
-        return BackendFault(status, message, counts=False, said=error.message, should_retry=False)
+        message += _ADVICE[402]
+        return BackendFault(402, message, counts=False, said=error.message, should_retry=False)
     if status == 404 and _NO_PATH.fullmatch(error.message):
         # Claude Code would blame the model's name for a 404
         message = (
             "the backend has nothing at this path (404): correct BACKEND_URL; `claude-gateway check` finds the path"
         )
         return BackendFault(502, message, counts=False, should_retry=False)
+    status = _status_by_words(status, own)
     counts = status >= 500 or status == 408
     if status == 500 and _CLIENT_FAULT.search(error.message):
         status, counts = 400, False

@@ -85,8 +85,8 @@ _EXCEEDS: Final = re.compile(
 )
 _CONTEXT: Final = re.compile(
     r"context[ _-]?(?:length|window|size|limit)|max[_ ](?:seq|model|context|input|prompt|sequence)[_ ]?len"
-    r"|max(?:imum)? (?:allowed )?(?:input|prompt|sequence|context) (?:length|size|tokens)|maximum (?:allowed )?length \("
-    r"|session_len|\bn_ctx\b|model capacity",
+    r"|max(?:imum)? (?:allowed )?(?:input|prompt|sequence|context) (?:length|size|tokens)"
+    r"|maximum (?:allowed )?length \(|session_len|\bn_ctx\b|model capacity",
     re.IGNORECASE,
 )
 _OUTPUT: Final = re.compile(

@@ -82,8 +82,8 @@ def said(message: str, **fields: Any) -> dict[str, Any]:
             429,
             said("You exceeded your current quota.", type="insufficient_quota", code="insufficient_quota"),
             (
-                429,
-                "rate_limit_error",
+                402,
+                "billing_error",
                 "You exceeded your current quota. (add credit to the backend account, or use another key)",
             ),
             id="openai: no quota",
@@ -307,6 +307,99 @@ def test_faults_that_heal(status: int, body: Any, expected: tuple[int, str, str]
     assert found.headers() == {"x-should-retry": "true", "retry-after": "5"}
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (401, {"type": "error", "error": {"type": "CreditsError", "message": "Insufficient balance. Manage it here: x"}}),
+        (401, {"type": "error", "error": {"type": "CreditsError", "message": "No payment method. Add one here: x"}}),
+        (429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}),
+        (429, {"error": {"code": "1113", "message": "Insufficient balance or no resource package. Please recharge."}}),
+        (400, said("Access denied, please make sure your account is in good standing.", code="Arrearage")),
+        (403, said("The request failed because your account has an overdue balance.", code="AccountOverdueError")),
+        (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
+        (429, said("Your account org-x is suspended, please check your account balance", type="exceeded_current_quota_error")),
+        (403, said("Your newly created team doesn't have any credits yet.")),
+        (429, said("Your team x has either used all available credits or reached its monthly spending limit.")),
+        (400, said("Your credit balance is too low to access the Anthropic API.", type="invalid_request_error")),
+        (402, said("This request requires more credits, or fewer max_tokens.", code=402)),
+        (403, said("Key limit exceeded (weekly limit). Manage it using https://openrouter.ai/settings/keys", code=403)),
+        (429, said("Your account is not active, please check your billing details on our website.", code="billing_not_active")),
+        (400, said("Billing hard limit has been reached", code="billing_hard_limit_reached")),
+        (412, said("Account x is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices")),
+        (429, said("Your prepayment credits are depleted. Please go to AI Studio to manage your billing.", code=429)),
+        (403, said("This API method requires billing to be enabled.", code=403, status="PERMISSION_DENIED")),
+        (400, said("Budget has been exceeded! Current cost: 1.1, Max budget: 1.0", type="budget_exceeded", code=400)),
+        (403, said("用户额度不足, 剩余额度: 0.00", type="new_api_error", code="insufficient_user_quota")),
+    ],
+    ids=["OpenCode", "OpenCode, no card", "Zhipu", "z.ai", "DashScope", "Ark", "SiliconFlow", "Kimi", "xAI, new", "xAI", "Anthropic", "OpenRouter", "OpenRouter's key", "OpenAI, inactive", "OpenAI, limit", "Fireworks", "Gemini", "Gemini, free", "LiteLLM", "new-api"],
+)  # fmt: skip
+def test_no_money_is_a_billing_error_whatever_the_status(status: int, body: Any) -> None:
+    for found in (fault(status, body, retry_after="5"), fault_in_answer(json.dumps(body).encode())):
+        assert (found.status, found.type, found.should_retry, found.counts) == (402, "billing_error", False, False)
+        assert "add credit to the backend account" in found.message
+        assert "refuses the key" not in found.message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Rate limit reached for gpt-4o on requests per min (RPM): Limit 3. Please add a payment method to your account.",
+        "Rate limit reached for model x on tokens per minute (TPM): Limit 6000. Upgrade at https://console.groq.com/settings/billing",
+        "You exceeded your current quota, please check your plan and billing details. Please retry in 12.5s.",
+    ],
+)  # fmt: skip
+def test_a_rate_that_more_money_would_raise_is_a_rate(message: str) -> None:
+    found = fault(429, said(message))
+    assert (found.status, found.type, found.should_retry) == (429, "rate_limit_error", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, said("API key not valid. Please pass a valid API key.", status="INVALID_ARGUMENT"), 401),
+        (400, said("Incorrect API key provided: xx***yy. You can obtain one from x."), 401),
+        (403, said("Invalid API Key", code="invalid_api_key"), 401),
+        (401, said("key not allowed to access model. This key can only access models=['x'].", type="key_model_access_denied"), 403),
+        (401, said("You have insufficient permissions for this operation. Missing scopes: model.request."), 403),
+        (404, said("Your organization must be verified to use the model `gpt-5`.", code="model_not_found"), 403),
+        (404, said("No endpoints found that support tool use. To learn more, visit: x", code=404), 400),
+        (404, said("No endpoints found matching your data policy (Free model publication).", code=404), 400),
+        (404, said("No endpoints found that can handle the requested parameters.", code=404), 400),
+        (404, said("No allowed providers are available for the selected model.", code=404), 400),
+        (404, said("No endpoints found for z-ai/glm-9.", code=404), 404),
+        (401, {"type": "error", "error": {"type": "ModelError", "message": "Model x is not supported"}}, 404),
+        (400, said("Model Not Exist"), 404),
+    ],
+    ids=["Gemini's key", "xAI's key", "a key", "LiteLLM", "OpenAI's scopes", "OpenAI's verified", "tools", "policy", "parameters", "providers", "a name", "OpenCode's name", "DeepSeek's name"],
+)  # fmt: skip
+def test_the_words_say_more_than_the_status(status: int, body: Any, expected: int) -> None:
+    found = fault(status, body)
+    assert (found.status, found.should_retry, found.counts) == (expected, False, False)
+    assert ("refuses the key" in found.message) == (expected == 401)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        said("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", code="content_filter"),
+        said("Input data may contain inappropriate content.", type="data_inspection_failed", code="data_inspection_failed"),
+        said("Output data may contain inappropriate content.", code="DataInspectionFailed"),
+        said("系统检测到输入或生成内容可能包含不安全或敏感内容", code="1301"),
+        said("Your prompt was flagged as potentially violating our usage policy.", code="invalid_prompt"),
+        said("The request was rejected because it was considered high risk", type="content_filter"),
+        said("Content Exists Risk", type="invalid_request_error"),
+        said("Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"),
+        said("input new_sensitive (1026)"),
+        said("The request failed because the input text may contain sensitive information.", code="InputTextSensitiveContentDetected"),
+    ],
+    ids=["Azure", "DashScope", "DashScope's output", "Zhipu", "OpenAI", "Kimi", "DeepSeek", "xAI", "MiniMax", "Ark"],
+)  # fmt: skip
+def test_what_is_against_a_policy_is_not_asked_again(body: Any) -> None:
+    for found in (fault(400, body), fault(403, body), fault(500, body), fault_in_answer(json.dumps(body).encode())):
+        assert (found.status, found.should_retry, found.counts, found.quotes) == (400, False, False, True)
+        assert "refuses the key" not in found.message
+
+
 @pytest.mark.parametrize("body", [b"", b"<html><h1>502</h1></html>", b"{}", b"[]", b'{"error":{}}', b'{"error":""}'])
 def test_an_error_without_words_names_its_status(body: bytes) -> None:
     assert fault(502, body).message == "the backend answered 502 without giving a reason: check its log"
@@ -381,7 +474,7 @@ def test_a_client_is_never_told_to_wait_so_long_that_it_gives_up(asked: str, giv
         pytest.param({"type": "not_found_error"}, 404, id="not found"),
         pytest.param({"type": "rate_limit_error"}, 429, id="rate limit"),
         pytest.param({"type": "requests", "code": "rate_limit_exceeded"}, 429, id="openai's code"),
-        pytest.param({"type": "insufficient_quota", "code": "insufficient_quota"}, 429, id="quota"),
+        pytest.param({"type": "insufficient_quota", "code": "insufficient_quota"}, 402, id="quota"),
         pytest.param({"type": "overloaded_error"}, 529, id="overloaded"),
         pytest.param({"type": "timeout_error"}, 504, id="timeout"),
         pytest.param({"type": "server_error"}, 500, id="server"),
