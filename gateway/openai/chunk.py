@@ -70,6 +70,7 @@ class Choice(Struct):
     delta: Delta | None = None
     message: Delta | None = None
     finish_reason: Any = None
+    native_finish_reason: Any = None  # OpenRouter
     # the stop string that matched, or a token id
     stop_reason: Any = None  # vLLM
     matched_stop: Any = None  # SGLang

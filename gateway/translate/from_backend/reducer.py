@@ -11,23 +11,15 @@ from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
 from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails
 from gateway.translate.from_backend.answer_limits import CALLS, ITEMS, too_large
+from gateway.translate.from_backend.finish_reasons import is_known, meaning, reason_text
 from gateway.translate.from_backend.think_tags import ThinkTags
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
 from gateway.translate.refusals.faults import BackendFault, cut_short
 
-# finish reasons that backends are known to send; any other is a normal end
-_STOP_REASONS: Final[Mapping[str, StopReason]] = {
-    "length": "max_tokens",
-    "max_tokens": "max_tokens",
-    "content_filter": "refusal",
-    "sensitive": "refusal",
-    "model_context_window_exceeded": "model_context_window_exceeded",
-}
-# with these, the backend failed, whatever came before
-_FAULTS: Final = frozenset({"error", "network_error", "insufficient_system_resource"})
-
 _Kind = Literal["text", "thinking"]
+# of a finish reason in a message
+_LONGEST: Final = 100
 
 
 class Reducer:
@@ -41,6 +33,7 @@ class Reducer:
         "_details",
         "_finish_reason",
         "_late",
+        "_limit",
         "_matched_stop",
         "_open",
         "_refused",
@@ -68,11 +61,13 @@ class Reducer:
         self._details = ReasoningDetails()
         self._usage: Usage | None = None
         self._finish_reason: str | None = None
+        self._limit: StopReason | None = None  # what the finish reason means, if the answer did not end by itself
         self._matched_stop: str | None = None
         self._refused = False
 
     def chunk(self, chunk: Chunk) -> None:
-        """Add one chunk, which must not be an error. Raises BackendFault for a finish reason in _FAULTS."""
+        """Add one chunk, which must not be an error. Raises BackendFault for a finish reason that means a
+        failure."""
         if chunk.usage is not None:
             self._take_usage(chunk.usage)
         elif chunk.x_groq is not None and chunk.x_groq.usage is not None:
@@ -89,7 +84,7 @@ class Reducer:
             if choice.usage is not None:
                 self._take_usage(choice.usage)
             if choice.finish_reason:
-                self._take_finish_reason(str(choice.finish_reason))
+                self._take_finish_reason(reason_text(choice.finish_reason), choice.native_finish_reason)
             if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:
                 self._matched_stop = matched
 
@@ -122,6 +117,9 @@ class Reducer:
         empty = not (self._any_block or self._tools.any)
         if self._finish_reason is None and (empty or not marked):
             raise cut_short()
+        if empty and self._limit is None and not self._blanks and not is_known(self._finish_reason or ""):
+            # nothing was said, and for a reason that nobody knows
+            raise _failed(self._finish_reason or "")
         self._tools.end()
         self._place_late()
         if empty and self._blanks and self._blanks_kind == "text":
@@ -139,9 +137,8 @@ class Reducer:
         return finish
 
     def _stop_reason(self) -> StopReason:
-        mapped = _STOP_REASONS.get(self._finish_reason or "")
-        if mapped is not None:
-            return mapped
+        if self._limit is not None:
+            return self._limit
         if self._refused:
             return "refusal"
         # some backends send "stop" after a call, and some "tool_calls" without one: the content decides
@@ -154,12 +151,18 @@ class Reducer:
         if usage.prompt_tokens or usage.completion_tokens:
             self._usage = usage
 
-    def _take_finish_reason(self, reason: str) -> None:
-        """Keep the last reason, but do not let a normal one replace a limit or a refusal."""
-        if reason in _FAULTS:
-            raise BackendFault(502, f"the backend ended its answer with finish_reason {reason!r}: try again")
-        if self._finish_reason not in _STOP_REASONS:
-            self._finish_reason = reason
+    def _take_finish_reason(self, reason: str, native: Any) -> None:
+        """Keep the last reason, but do not let a normal one replace a limit or a refusal. `native`: OpenRouter's and
+        LiteLLM's name for the original one, which says more.
+        """
+        for told in (reason, native if isinstance(native, str) else ""):
+            meant = meaning(told)
+            if meant == "fault":
+                raise _failed(told)
+            if meant is not None:
+                self._limit = self._limit or meant
+                break
+        self._finish_reason = reason
 
     def _delta(self, delta: Delta) -> None:
         if reasoning := delta.reasoning_content or delta.reasoning or delta.reasoning_details:
@@ -265,6 +268,10 @@ class Reducer:
             self._blanks.clear()
             self._write_details()
         self._characters += self._tools.add(call)
+
+
+def _failed(reason: str) -> BackendFault:
+    return BackendFault(502, f"the backend ended its answer with finish_reason {reason[:_LONGEST]!r}: try again")
 
 
 def _reasoning_text(value: Any) -> str:
