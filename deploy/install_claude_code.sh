@@ -575,6 +575,7 @@ const env = token => ({
   API_TIMEOUT_MS: '6000000',
   // a line in the prompt that changes with every request, and spoils the backend's prefix cache
   CLAUDE_CODE_ATTRIBUTION_HEADER: '0',
+  CLAUDE_CODE_AUTO_MODE_SERVER: '0',
   // these would win over the token, the model or the URL
   ANTHROPIC_API_KEY: null,
   ANTHROPIC_MODEL: null,

@@ -38,6 +38,7 @@ _NOT_READ: Final = (
     "fallbacks",
     "inference_geo",
     "metadata",
+    "safeguards",
     "service_tier",
     "speed",
 )

@@ -41,7 +41,7 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones(embedded: str, 
         ("GET", "/models/demo"),
     ],
 )
-async def test_every_path_works_with_v1_in_the_base_url(
+async def test_every_path_works_under_a_base_url_that_ends_with_v1(
     method: str, rest: str, prefix: str, embedded: str, start_gateway: StartGateway
 ) -> None:
     gateway = await start_gateway(embedded, gateway_api_keys="k" * 16, backend_api_key="b")

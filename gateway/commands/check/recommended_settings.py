@@ -59,6 +59,7 @@ def client_settings(visit: Visit) -> dict[str, Any]:
         **_window_settings(visit),
         "API_TIMEOUT_MS": "6000000",
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
     }
     return {"model": model, "alwaysThinkingEnabled": visit.found.thinks, "env": env}
 

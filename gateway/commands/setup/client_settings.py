@@ -81,6 +81,8 @@ _ENV: Final[dict[str, Callable[[Choice], str | None]]] = {
     "API_TIMEOUT_MS": lambda _: _TIMEOUT_MS,
     # turns off a line in the prompt that changes with every request and defeats the backend's prefix cache
     "CLAUDE_CODE_ATTRIBUTION_HEADER": lambda _: "0",
+    # auto mode: the client checks actions by requests of its own, and does not ask Anthropic's servers to
+    "CLAUDE_CODE_AUTO_MODE_SERVER": lambda _: "0",
     # these would override the token, the model or the URL
     "ANTHROPIC_API_KEY": _nothing,
     "ANTHROPIC_MODEL": _nothing,

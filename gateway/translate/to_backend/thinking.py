@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gateway.anthropic.auto_mode import checks_action
 from gateway.anthropic.request import Block, MessagesRequest
 from gateway.openai.profile import Profile
 
@@ -17,9 +18,10 @@ _NO_THINKING: Final = " "
 
 def thinking_wanted(request: MessagesRequest) -> bool:
     """Whether the client requests thinking, in any form but `disabled`. Without the field, thinking is off: side calls,
-    such as the one for a title, must be fast.
+    such as the one for a title, must be fast. The checks of auto mode must be, too, and have room for a few words only.
     """
-    return request.thinking is not None and request.thinking.type != "disabled"
+    asked = request.thinking is not None and request.thinking.type != "disabled"
+    return asked and not checks_action(request)
 
 
 def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def thinking_fields(request: MessagesRequest, profile: Profile) -> dict[str, Any
             return {"thinking": {"type": "enabled" if wanted else "disabled", **keep}}
         case "reasoning":
             # thinking is never switched off: models that always think answer 400 ("Reasoning is mandatory")
+            if not wanted and profile.efforts and checks_action(request):
+                return {"reasoning": {"effort": profile.efforts[0]}}
             return {"reasoning": _reasoning(request, effort)} if wanted else {}
         case "reasoning_effort" if not wanted:
             return {"reasoning_effort": "none"}
@@ -63,6 +67,9 @@ def _template_fields(request: MessagesRequest, profile: Profile, effort: str | N
     kwargs: dict[str, Any] = {"enable_thinking": wanted, "thinking": wanted}
     fields: dict[str, Any] = {"chat_template_kwargs": kwargs}
     if not wanted:
+        if profile.efforts:
+            # gpt-oss always thinks
+            kwargs["reasoning_effort"] = fields["reasoning_effort"] = profile.efforts[0]
         return fields
     if template_effort := _effort(request, profile.template_efforts):
         kwargs["reasoning_effort"] = template_effort

@@ -57,6 +57,7 @@ async def test_claude_codes_settings_follow_from_what_was_found(able: Able, run:
             "CLAUDE_CODE_AUTO_COMPACT_WINDOW": "131072",
             "API_TIMEOUT_MS": "6000000",
             "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+            "CLAUDE_CODE_AUTO_MODE_SERVER": "0",
         },
     }
 

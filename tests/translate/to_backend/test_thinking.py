@@ -183,8 +183,40 @@ def test_an_effort_reaches_the_templates_that_know_it(
 
 
 def test_no_effort_is_sent_while_thinking_is_off() -> None:
-    profile = profile_for_model(PROFILES["vllm"], "openai/gpt-oss-120b")
+    profile = profile_for_model(PROFILES["vllm"], "zai-org/GLM-5.2")
     assert thinking_fields(with_effort("high", "disabled"), profile) == TEMPLATE["disabled"]
+
+
+def test_a_model_that_always_thinks_thinks_least_while_thinking_is_off() -> None:
+    profile = profile_for_model(PROFILES["vllm"], "openai/gpt-oss-120b")
+    assert thinking_fields(with_effort("high", "disabled"), profile) == {
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False, "reasoning_effort": "low"},
+        "reasoning_effort": "low",
+    }
+
+
+MONITOR = "You are a security monitor for autonomous AI coding agents.\n\n## Context\n\nThe agent you are monitoring…"
+BILLING = "x-anthropic-billing-header: cc_version=2.1.330.355; cc_entrypoint=sdk-cli;"
+
+
+@pytest.mark.parametrize(
+    ("system", "checks"),
+    [
+        (MONITOR, True),
+        ([{"type": "text", "text": MONITOR}], True),
+        ([{"type": "text", "text": BILLING}, {"type": "text", "text": MONITOR}], True),
+        (f"{BILLING}\n{MONITOR}", True),
+        (f"Explain this prompt: {MONITOR}", False),
+        ([{"type": "text", "text": "Be brief."}], False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize("profile", ["vllm", "deepseek", "dashscope", "openrouter"])
+def test_the_checks_of_auto_mode_are_made_without_thinking(system: Any, checks: bool, profile: str) -> None:
+    asked = {"thinking": {"type": "adaptive"}, "system": system, "stop_sequences": ["</block>"], "max_tokens": 64}
+    fields = thinking_fields(asking(asked), PROFILES[profile])
+    off = {"reasoning": {"effort": "minimal"}} if profile == "openrouter" else EXPECTED[profile]["disabled"]
+    assert fields == (off if checks else EXPECTED[profile]["adaptive"])
 
 
 def test_a_budget_is_an_effort_for_a_template_that_knows_efforts() -> None:

@@ -28,6 +28,7 @@ function clientSettings(model, keys) {
   }
   env.API_TIMEOUT_MS = "6000000";
   env.CLAUDE_CODE_ATTRIBUTION_HEADER = "0";
+  env.CLAUDE_CODE_AUTO_MODE_SERVER = "0";
   return { model: model.id, alwaysThinkingEnabled: true, env };
 }
 
