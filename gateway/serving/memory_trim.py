@@ -18,6 +18,7 @@ _MIB: Final = 1024 * 1024
 # less is not worth the some 20 ms for which a trim holds up who allocates
 _GROWN_MIB: Final = 16
 _SECONDS: Final = 5.0
+_LONGEST_SECONDS: Final = 60.0
 
 
 @contextlib.asynccontextmanager
@@ -49,15 +50,20 @@ def _find_trim() -> Callable[[int], object] | None:
 
 async def _keep_trimmed(trim: Callable[[int], object], seconds: float) -> None:
     page = os.sysconf("SC_PAGE_SIZE")
-    least = _resident() * page
+    floor = _resident() * page
+    pause = seconds
     while True:
-        await asyncio.sleep(seconds)
-        if _resident() * page - least > _GROWN_MIB * _MIB:
-            # ctypes releases the GIL
-            await asyncio.to_thread(trim, 0)
-            least = _resident() * page
-        else:
-            least = min(least, _resident() * page)
+        await asyncio.sleep(pause)
+        before = _resident() * page
+        if before - floor <= _GROWN_MIB * _MIB:
+            pause = seconds
+            continue
+        # ctypes releases the GIL
+        await asyncio.to_thread(trim, 0)
+        after = _resident() * page
+        floor = min(floor, after)
+        # what is in use now may be free soon: it is tried again, but less and less often
+        pause = seconds if before - after > _GROWN_MIB * _MIB // 2 else min(2 * pause, _LONGEST_SECONDS)
 
 
 def _resident() -> int:
