@@ -90,9 +90,10 @@ async def _relay(
     names, stops = client_names(asked.source.request.tools), asked.source.request.stop_sequences or ()
     again = True
     while True:
-        translator = StreamTranslator(writer, names=names, stop_sequences=stops)
         pending: BackendRequest | None
         pending, call = await ask(asked, estimate, context, record)
+        cuts = bool(stops) and "stop" in pending.profile.drops
+        translator = StreamTranslator(writer, names=names, stop_sequences=stops, cuts=cuts)
         del asked
         try:
             async with call:

@@ -38,6 +38,7 @@ async def whole_answer(
             estimated_input=await estimate.counted(),
             names=client_names(source.request.tools),
             stop_sequences=source.request.stop_sequences or (),
+            cuts="stop" in asked.profile.drops and bool(source.request.stop_sequences),
         )
         body, finish = await context.run(len(answer), translate)
     # the client may take long, and the answer is all that it needs

@@ -12,6 +12,7 @@ from gateway.openai.sse import ServerSentEvent, SSEDecoder
 from gateway.translate.from_backend.answer_limits import MIB, too_large
 from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
+from gateway.translate.from_backend.stop_strings import StopStrings
 from gateway.translate.refusals.faults import BackendFault, fault_in_answer, malformed
 
 _DONE: Final = b"[DONE]"
@@ -40,7 +41,7 @@ class StreamTranslator:
     may be reused after an answer that failed.
     """
 
-    __slots__ = ("_barren", "_barren_lines", "_between", "_decoder", "_done", "_reducer", "copier", "writer")
+    __slots__ = ("_barren", "_barren_lines", "_between", "_decoder", "_done", "_reducer", "_stops", "copier", "writer")
 
     def __init__(
         self,
@@ -49,11 +50,15 @@ class StreamTranslator:
         names: Mapping[str, str] | None = None,
         stop_sequences: Sequence[str] = (),
         copies: bool = True,
+        cuts: bool = False,
     ) -> None:
-        """Without the copier, every event takes the full path; the output is the same."""
+        """Without the copier, every event takes the full path; the output is the same. `cuts`: the backend does not
+        know the stop sequences, so the answer is ended here.
+        """
         self.writer = writer or StreamWriter()
-        self._reducer = Reducer(self.writer, names=names, stop_sequences=stop_sequences)
-        self.copier = DeltaCopier(self._reducer, self.writer, used=copies)
+        self._stops = StopStrings(self.writer, stop_sequences) if cuts else None
+        self._reducer = Reducer(self._stops or self.writer, names=names, stop_sequences=stop_sequences)
+        self.copier = DeltaCopier(self._reducer, self.writer, used=copies and not cuts)
         self._decoder = SSEDecoder()
         self._between = False  # whether the input so far ends at the end of an event
         self._done = False
@@ -63,12 +68,17 @@ class StreamTranslator:
     @property
     def finished(self) -> bool:
         """Whether the backend has sent a finish reason: only usage may follow."""
-        return self._reducer.finished
+        return self._reducer.finished or self._cut
 
     @property
     def done(self) -> bool:
         """Whether the backend has sent `[DONE]`: nothing relevant can follow."""
-        return self._done
+        return self._done or self._cut
+
+    @property
+    def _cut(self) -> bool:
+        """Whether the answer ended at a stop string."""
+        return self._stops is not None and self._stops.matched is not None
 
     def feed(self, data: bytes) -> None:
         """Translate the events that `data` completes; `writer.take()` returns the frames.
@@ -132,7 +142,8 @@ class StreamTranslator:
         # a truncated last event is ignored; the events before it show whether the answer is complete
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())
-        return self._reducer.end(estimated_input=estimated_input, marked=self._done)
+        finish = self._reducer.end(estimated_input=estimated_input, marked=self.done)
+        return self._stops.finished(finish) if self._stops else finish
 
 
 def translate_message(
@@ -143,16 +154,18 @@ def translate_message(
     estimated_input: int,
     names: Mapping[str, str] | None = None,
     stop_sequences: Sequence[str] = (),
+    cuts: bool = False,
 ) -> tuple[bytes, Finish]:
     """A message's JSON for a complete answer, and how the answer ended. Raises BackendFault.
 
     `body` is JSON or a complete stream: some proxies always stream.
     """
     writer = MessageWriter()
-    reducer = Reducer(writer, names=names, stop_sequences=stop_sequences)
+    stops = StopStrings(writer, stop_sequences) if cuts else None
+    reducer = Reducer(stops or writer, names=names, stop_sequences=stop_sequences)
     marked = _reduce_whole(reducer, body)
     finish = reducer.end(estimated_input=estimated_input, marked=marked)
-    return writer.body(message_id, model), finish
+    return writer.body(message_id, model), stops.finished(finish) if stops else finish
 
 
 def _reduce_events(reducer: Reducer, events: Iterable[ServerSentEvent]) -> bool:

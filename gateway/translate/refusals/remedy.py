@@ -26,27 +26,51 @@ _OPTIONAL: Final = frozenset(
         "reasoning",
         "reasoning_effort",
         "response_format",
+        # the gateway then ends the answer itself (`gateway.translate.from_backend.stop_strings`)
+        "stop",
         "stream_options",
         "temperature",
         "thinking",
+        "tool_stream",
         "thinking_budget_tokens",
         "thinking_token_budget",
         "top_k",
         "top_p",
     }
 )
+# the path of a field in any form, `a`, 'a.b.0.c' or a[0].b, and several of them
+_PATH: Final = r"[\w.\[\]]{1,100}+"
+_PATHS: Final = rf"((?:[`'\"]?{_PATH}[`'\"]?(?:, ?| and )){{0,20}}+[`'\"]?{_PATH})"
+_IS_REFUSED: Final = (
+    rf"(?<![\w.\[\]])({_PATH})[`'\"]? (?:parameter |field |argument |option )?(?:is|are) "
+    r"(?:not (?:supported|permitted|allowed|accepted|available|a valid field)|unsupported|deprecated)"
+)
 _REFUSED_FIELD: Final = tuple(
     re.compile(pattern)
     for pattern in (
-        r"property '(\w{1,64})' is unsupported",  # Groq
+        rf"property ['\"`]({_PATH})['\"`] is unsupported",  # Groq, Cerebras
         r'Unknown name "(\w{1,64})"',  # Gemini
-        r"[Uu]nrecognized request arguments? supplied: (\w{1,64})",  # OpenAI
-        r"[Uu]n(?:known|supported) (?:parameter|value): '(?:messages\[\d{1,9}\]\.)?(\w{1,64})'",
-        r"(?<!\w)(\w{1,64})`?'?: Extra inputs are not permitted",  # pydantic: Mistral, Cerebras
-        r"'loc': 'body\.(?:[\w.]{1,400}\.)?(\w{1,64})', 'msg': 'Extra inputs",  # vLLM
-        r"does not support parameters: \['(\w{1,64})'",
+        rf"[Uu]nrecognized request arguments? supplied: {_PATHS}",  # OpenAI
+        # OpenAI; NIM, which names several
+        rf"[Uu]n(?:known|supported|recognized|expected) (?:parameter|value|field|argument|key)(?:s|\(s\))?: ?{_PATHS}",
+        rf"(?<![\w.\[\]])({_PATH})`?'?: [Ee]xtra (?:inputs are|fields) not permitted",  # pydantic: Mistral, Cerebras
+        r"'loc': '([\w.]{1,400})', 'msg': 'Extra inputs",  # vLLM
+        rf"Extra inputs are not permitted, field: {_PATHS}",  # Fireworks
+        rf"does not support (?:the )?(?:parameters?|arguments?|fields?):? [\[{{(]?{_PATHS}",  # LiteLLM, xAI
+        rf"[Aa]rguments? not supported (?:on|with|by|for) this model: {_PATHS}",  # xAI
+        rf"unknown field:? (?:parameter )?{_PATHS}",  # serde, Go, Cohere
+        rf"extraneous key \[{_PATHS}",  # Bedrock
+        rf"Additional properties are not allowed \({_PATHS}",  # jsonschema
+        rf"unexpected keyword argument {_PATHS}",  # Python
+        rf"parameters? {_PATHS}[`'\"]? specified in the request (?:is|are) not (?:valid|supported)",  # Ark
+        r"invalid (\w{1,64}): only [\d.]{1,20} is allowed",  # Kimi
+        r"(?<!\w)(\w{1,64})`? may only be set to",  # Anthropic
+        _IS_REFUSED,
+        rf"(?:does not|doesn't|do not) (?:support|accept|allow) (?:the |setting |custom )?{_PATHS}",
     )
 )
+# what stands before a field in the paths of some servers
+_WRAPPERS: Final = frozenset({"body", "request", "parameter", "parameters", "params", "extra_body", "function"})
 # refusals that do not use the field's name
 _REFUSED_IN_WORDS: Final = (
     ("chat_template is not supported for Mistral tokenizers", "chat_template_kwargs"),  # vLLM
@@ -58,6 +82,9 @@ _REFUSED_IN_WORDS: Final = (
     ("needs the reasoning start and end strings", "thinking_token_budget"),  # vLLM (vllm-project/vllm#57830)
     ("Reasoning is mandatory", "reasoning"),  # OpenRouter
     ("This response_format type is unavailable", "response_format"),  # DeepSeek
+    ("cannot both be specified", "top_p"),  # Anthropic: temperature and top_p
+    ("stop sequences are not supported", "stop"),
+    ("not support stop sequences", "stop"),
 )
 # the opposite: a required field, the thinking of a turn, is missing
 _WANTED: Final = re.compile(r"must be passed back|reasoning_content is missing")
@@ -84,10 +111,19 @@ _MOST_TOOLS: Final = tuple(
         r"a max of (\d{1,9}) tools can be supported",  # Kimi
         r"'tools': array too long\. Expected an array with maximum length (\d{1,9})(?!\d)",  # OpenAI
         r"'tools' : maximum number of items is (\d{1,9})(?!\d)",  # Groq
+        r"[Mm]aximum (?:number of tools|tools|tool count)(?: allowed| supported)?(?: is|:| of)? (\d{1,9})(?!\d)",
+        r"[Tt]oo many tools[^\n\d]{0,40}(?:\d{1,9}[^\n\d]{1,30})?(?:[Mm]ax|limit|at most)[^\n\d]{0,30}(\d{1,9})(?!\d)",
+        r"(?:at most|up to|no more than|more than) (\d{1,9}) (?:tools|functions)(?!\w)",
     )
 )
 _NO_IMAGES: Final = re.compile(
     r"image input is not supported|not a multimodal model|support image|unknown variant `image_url`", re.IGNORECASE
+)
+_MOST_IN_WORDS: Final = (
+    r"(?i:max(?:imum)?[_ ]?(?:completion|output|new|generation)?_?[_ ]?tokens?)(?![a-z])[^\n]{0,160}?"
+    r"(?i:<=|≤|at most|up to|no more than|not exceed|less than or equal to|lower than or equal to|(?:maximum|limit)"
+    r"(?: value| allowed| limit)?(?: of| is|:)|[\[(]\d,|between \d{1,3} and|from \d{1,3} to) ?"
+    r"[`'(]?(\d{1,3}(?:,\d{3}){1,2}|\d{1,9})(?![\d,]\d| ?\(exclusive)"
 )
 _MOST_TOKENS: Final = tuple(
     re.compile(pattern)
@@ -97,6 +133,10 @@ _MOST_TOKENS: Final = tuple(
         r"supports at most (\d{1,9}) completion tokens",
         r"max_(?:completion_)?tokens`? must be less than or equal to `?(\d{1,9})(?!\d)",
         r"range of max_tokens is \[1, ?(\d{1,9})\]",
+        # in any other words: Ark, OpenAI, DashScope, Z.ai, Bedrock, Cohere
+        _MOST_IN_WORDS,
+        # Gemini
+        r"maxOutputTokens value of \d{1,9} but the supported range is from 1 \(inclusive\) to (\d{1,9}) \(exclusive\)",
     )
 )
 _BOTH_TOO_LONG: Final = re.compile(r"exceed context limit: (\d{1,9}) \+ \d{1,9} > (\d{1,9})(?!\d)")
@@ -115,6 +155,8 @@ _DOUBT: Final = 1.15
 # schema keywords that are kept for a model: a client could name any number of them
 _MOST_KEYWORDS: Final = 100
 
+_LIST: Final = re.compile(r"[`'\"]?(?:, ?| and )[`'\"]?")
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _WORD: Final = re.compile(r"[^\W\d]\w*")
 # letters that JSON does not need to escape; written so, words cannot be recognised
 _HIDDEN: Final = re.compile(rb"\\u00[2-7]")
@@ -143,7 +185,7 @@ def find_remedy(
     for rule in _RULES:
         said = _Said(fault.said)
         if (better := rule(said, chat, profile)) is not None and better != profile:
-            written = _may_hold(sent, said.found) or _is_value(sent, said.field)
+            written = _may_hold(sent, said.found) or any(_is_value(sent, field) for field in said.fields)
             return Remedy(profile=better, learnable=not written and len(better.schema_drops) <= _MOST_KEYWORDS)
     room = _room(fault, estimated_input)
     return None if room is None else Remedy(profile=profile, max_tokens=room)
@@ -155,8 +197,8 @@ class _Said:
     def __init__(self, text: str) -> None:
         self.text = text
         self.found: list[str] = []
-        # the request's field that the backend named
-        self.field = ""
+        # the request's fields that the backend named
+        self.fields: list[str] = []
 
     def search(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         match = pattern.search(self.text)
@@ -241,21 +283,41 @@ def _fewer_tokens(said: _Said, chat: ChatRequest, profile: Profile) -> Profile |
 
 def _number(said: _Said, patterns: Sequence[re.Pattern[str]]) -> int:
     """The number found by the first pattern that matches; 0 if none does."""
-    return next((int(match[1]) for pattern in patterns if (match := said.search(pattern))), 0)
+    found = (match for pattern in patterns if (match := said.search(pattern)))
+    return next((int(match[1].replace(",", "")) - match[0].endswith("(exclusive)") for match in found), 0)
 
 
 def _without_field(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     if said.search(_WANTED):
         return None
-    named = (match[1] for pattern in _REFUSED_FIELD if (match := said.search(pattern)))
-    meant = (field for words, field in _REFUSED_IN_WORDS if said.has(words))
-    field = next(named, None) or next(meant, "")
-    if field == profile.reasoning_field and (field not in chat or "messages" in said.text):
-        return structs.replace(profile, reasoning_field=None)
-    if field in _OPTIONAL and field in chat:
-        said.field = field
-        return structs.replace(profile, drops=profile.drops | {field})
-    return None
+    for pattern in _REFUSED_FIELD:
+        # a name in the words may be of something else: a field that is not in the request is looked for on
+        found, said.found = said.found, []
+        named = [path for paths in said.findall(pattern) for path in _LIST.split(paths)]
+        if better := _without(named, said, chat, profile):
+            said.found += found
+            return better
+        said.found = found
+    meant = (field for words, field in _REFUSED_IN_WORDS if field in chat and said.has(words))
+    return _without([next(meant, "")], said, chat, profile)
+
+
+def _without(paths: Sequence[str], said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
+    """The profile without the fields at these paths that the request has and can do without; None if there are none."""
+    better = profile
+    for path in paths:
+        names = [name for name in _NAME.findall(path) if name not in _WRAPPERS]
+        if not names:
+            continue
+        field, last = names[0], names[-1]
+        if last == profile.reasoning_field and (field == "messages" or last not in chat or "messages" in said.text):
+            better = structs.replace(better, reasoning_field=None)
+        elif field in _OPTIONAL and field in chat:
+            said.fields.append(field)
+            better = structs.replace(better, drops=better.drops | {field})
+        elif field == "max_completion_tokens" == profile.max_tokens_field:
+            better = structs.replace(better, max_tokens_field="max_tokens")
+    return better if better != profile else None
 
 
 _RULES: Final[tuple[Callable[[_Said, ChatRequest, Profile], Profile | None], ...]] = (

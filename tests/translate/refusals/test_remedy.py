@@ -57,16 +57,66 @@ def test_a_refused_field_is_left_out(text: str, field: str) -> None:
     assert remedy(text) == Remedy(profile=without(field))
 
 
+FULL: ChatRequest = {
+    **CHAT,
+    "top_p": 0.9,
+    "stop": ["END"],
+    "thinking": {"type": "enabled"},  # type: ignore[typeddict-unknown-key]
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("Validation: Unsupported parameter(s): `chat_template_kwargs`", {"chat_template_kwargs"}),
+        ("Validation: Unsupported parameter(s): `chat_template_kwargs`, `top_k`", {"chat_template_kwargs", "top_k"}),
+        ("body.chat_template_kwargs: property 'body.chat_template_kwargs' is unsupported", {"chat_template_kwargs"}),
+        ("Unknown parameter: 'chat_template_kwargs.enable_thinking'.", {"chat_template_kwargs"}),
+        ("Unknown parameter: `thinking.clear_thinking`", {"thinking"}),
+        ("Model grok-4 does not support parameter stop.", {"stop"}),
+        ("Argument not supported on this model: stop", {"stop"}),
+        ("Unsupported parameter: 'stop' is not supported with this model.", {"stop"}),
+        ("Unrecognized request arguments supplied: chat_template_kwargs, top_k", {"chat_template_kwargs", "top_k"}),
+        ("litellm.UnsupportedParamsError: x does not support parameters: ['top_k', 'top_p'], for model=m", {"top_k", "top_p"}),
+        ("litellm.UnsupportedParamsError: x does not support parameters: {'top_k': 40}, for model=m", {"top_k"}),
+        ("invalid temperature: only 1 is allowed for this model", {"temperature"}),
+        ("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", {"top_p"}),
+        ("`temperature` may only be set to 1 when thinking is enabled.", {"temperature"}),
+        ("`temperature` is deprecated for this model.", {"temperature"}),
+        ("Extra inputs are not permitted, field: 'chat_template_kwargs', value: {}", {"chat_template_kwargs"}),
+        ("Malformed input request: #: extraneous key [top_k] is not permitted, please reformat", {"top_k"}),
+        ("unknown field: parameter 'chat_template_kwargs' is not a valid field", {"chat_template_kwargs"}),
+        ("Failed to deserialize the JSON body: unknown field `top_k`, expected one of `model`, `temperature`", {"top_k"}),
+        ('json: unknown field "top_k"', {"top_k"}),
+        ("Additional properties are not allowed ('top_k', 'top_p' were unexpected)", {"top_k", "top_p"}),
+        ("create() got an unexpected keyword argument 'chat_template_kwargs'", {"chat_template_kwargs"}),
+        ("The parameter `top_p` specified in the request are not valid: x", {"top_p"}),
+        ("reasoning_effort is not supported for this model", {"reasoning_effort"}),
+        ("This model does not support `reasoning_effort`.", {"reasoning_effort"}),
+    ],
+)  # fmt: skip
+def test_refused_fields_are_found_in_any_form(text: str, fields: set[str]) -> None:
+    assert remedy(text, chat=FULL) == Remedy(profile=structs.replace(GENERIC, drops=frozenset(fields)))
+
+
+def test_the_newer_limit_is_refused() -> None:
+    profile = structs.replace(GENERIC, max_tokens_field="max_completion_tokens")
+    fault = fault_from_response(400, {}, b"Unrecognized request argument supplied: max_completion_tokens")
+    found = find_remedy(fault, CHAT, profile, 5000)
+    assert found == Remedy(profile=structs.replace(profile, max_tokens_field="max_tokens"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property "
         "'reasoning_content' is unsupported)]",
         "Unknown parameter: 'messages[1].reasoning_content'.",
+        "body.messages.1.assistant.reasoning_content: property 'messages.1.assistant.reasoning_content' is unsupported",
         '{"detail":[{"type":"extra_forbidden","loc":["body","messages",1,"assistant","reasoning_content"],'
         '"msg":"Extra inputs are not permitted"}]}',
     ],
-    ids=["Groq", "OpenAI", "Mistral"],
+    ids=["Groq", "OpenAI", "Cerebras", "Mistral"],
 )
 def test_refused_thinking_history_is_left_out(text: str) -> None:
     assert remedy(text) == Remedy(profile=structs.replace(GENERIC, reasoning_field=None))
@@ -150,8 +200,11 @@ def test_a_way_of_the_backend_is_learnt(text: str, learnt: dict[str, Any]) -> No
         "Invalid request: a max of 2 tools can be supported",
         "Invalid 'tools': array too long. Expected an array with maximum length 2, but got an array with length 3 instead.",
         "'tools' : maximum number of items is 2",
+        "Maximum number of tools allowed is 2",
+        "Too many tools: 3. Maximum allowed is 2",
+        "This model accepts at most 2 tools.",
     ],
-    ids=["Kimi", "OpenAI", "Groq"],
+    ids=["Kimi", "OpenAI", "Groq", "a maximum", "too many", "at most"],
 )
 def test_the_most_tools_are_learnt(text: str) -> None:
     tool: ToolSpec = {"type": "function", "function": {"name": "Read", "parameters": Raw(b"{}")}}
@@ -167,8 +220,32 @@ def test_the_most_tools_are_learnt(text: str) -> None:
         "max_tokens is too large: 32000. This model supports at most 8192 completion tokens",
         "`max_tokens` must be less than or equal to `8192`, the maximum value",
         "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+        "The parameter `max_tokens` specified in the request are not valid: integer above maximum value, expected a value <= 8192, but got 32000",
+        "Invalid 'max_tokens': integer above maximum value. Expected a value <= 8192, but got 32000 instead.",
+        "InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]",
+        "max_tokens参数非法。取值范围[1, 8192]",
+        "The maximum tokens you requested exceeds the model limit of 8192. Try again with a maximum tokens value that is lower than 8192.",
+        "too many tokens: max tokens must be less than or equal to 8192, the limit for this model",
+        "Unable to submit request because it has a maxOutputTokens value of 32000 but the supported range is from 1 (inclusive) to 8193 (exclusive).",
+        "max_completion_tokens must be at most 8,192 for this model",
+        "max_tokens must be between 1 and 8192",
     ],
-    ids=["Anthropic", "vLLM", "OpenAI", "Groq", "DeepSeek"],
+    ids=[
+        "Anthropic",
+        "vLLM",
+        "OpenAI",
+        "Groq",
+        "DeepSeek",
+        "Ark",
+        "OpenAI, new",
+        "DashScope",
+        "Z.ai",
+        "Bedrock",
+        "Cohere",
+        "Gemini",
+        "at most",
+        "between",
+    ],
 )
 def test_the_most_tokens_of_an_answer_are_learnt(text: str) -> None:
     assert remedy(text) == Remedy(profile=structs.replace(GENERIC, most_tokens=8192))
