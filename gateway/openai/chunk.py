@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.openai import lenient
+from gateway.openai.errors import is_refusal
 
 
 class MalformedChunk(Exception):
@@ -75,6 +76,7 @@ class Choice(Struct):
     stop_reason: Any = None  # vLLM
     matched_stop: Any = None  # SGLang
     usage: Usage | None = None  # Kimi
+    error: Any = None  # OpenRouter
 
 
 class Groq(Struct):
@@ -84,7 +86,7 @@ class Groq(Struct):
 
 
 class Chunk(Struct):
-    """One event of a stream, or the body of a non-streaming answer. The last five fields occur in errors."""
+    """One event of a stream, or the body of a non-streaming answer. The last six fields occur in errors."""
 
     choices: list[Choice] | None = None
     usage: Usage | None = None
@@ -94,11 +96,12 @@ class Chunk(Struct):
     message: Any = None
     msg: Any = None
     detail: Any = None
+    base_resp: Any = None  # MiniMax
 
     @property
     def is_error(self) -> bool:
         """Whether this is an error, in any of the forms that servers use, rather than part of an answer."""
-        if self.error:
+        if self.error or is_refusal(self.base_resp):
             return True
         said = self.message or self.msg or self.detail
         return not self.choices and (self.object == "error" or (bool(said) and self.usage is None))

@@ -21,7 +21,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 class SSEDecoder:
     """`feed` it bytes to get the complete events; call `flush` at the end of the stream."""
 
-    __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_open_line")
+    __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_open_line", "bare")
 
     def __init__(self) -> None:
         self._open_line: list[bytes] = []
@@ -29,6 +29,8 @@ class SSEDecoder:
         self._at_start = True
         self._event = b""
         self._data: list[bytes] = []
+        # the first line that is JSON and no field: the standard ignores it, but some servers fail with a bare error
+        self.bare = b""
 
     @property
     def idle(self) -> bool:
@@ -80,6 +82,8 @@ class SSEDecoder:
             self._event = line[6:].strip()
         elif line == b"data":
             self._data.append(b"")
+        elif not self.bare and line.startswith((b'{"', b'[{"')):
+            self.bare = line
 
 
 def _plain_events(data: bytes) -> list[ServerSentEvent]:

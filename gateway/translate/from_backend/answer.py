@@ -13,7 +13,7 @@ from gateway.translate.from_backend.answer_limits import MIB, too_large
 from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
 from gateway.translate.from_backend.stop_strings import StopStrings
-from gateway.translate.refusals.faults import BackendFault, fault_in_answer, malformed
+from gateway.translate.refusals.faults import BackendFault, fault_in_answer, is_error_in_answer, malformed
 
 _DONE: Final = b"[DONE]"
 _EVENT_END: Final = b"\n\n"
@@ -142,6 +142,7 @@ class StreamTranslator:
         # a truncated last event is ignored; the events before it show whether the answer is complete
         with suppress(*_UNREADABLE):
             self._done = self._done or _reduce_events(self._reducer, self._decoder.flush())
+            _check_bare(self._reducer, self._decoder)
         finish = self._reducer.end(estimated_input=estimated_input, marked=self.done)
         return self._stops.finished(finish) if self._stops else finish
 
@@ -185,7 +186,10 @@ def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
     """Reduce a complete body. Returns whether its end is marked, as it always is in JSON. Raises BackendFault."""
     try:
         if body.lstrip().startswith(_EVENTS):
-            return _reduce_events(reducer, _events(body))
+            decoder = SSEDecoder()
+            marked = _reduce_events(reducer, _events(decoder, body))
+            _check_bare(reducer, decoder)
+            return marked
         chunk = _read(body)
         _number_calls(chunk)
         reducer.chunk(chunk)
@@ -194,9 +198,14 @@ def _reduce_whole(reducer: Reducer, body: bytes) -> bool:
     return True
 
 
-def _events(body: bytes) -> Iterator[ServerSentEvent]:
+def _check_bare(reducer: Reducer, decoder: SSEDecoder) -> None:
+    """Raise BackendFault if the answer is incomplete because of an error that was written into the stream as it is."""
+    if decoder.bare and not reducer.finished:
+        _read(decoder.bare)
+
+
+def _events(decoder: SSEDecoder, body: bytes) -> Iterator[ServerSentEvent]:
     """The events of a complete stream."""
-    decoder = SSEDecoder()
     for start in range(0, len(body), _PART_BYTES):
         yield from decoder.feed(body[start : start + _PART_BYTES])
     yield from decoder.flush()
@@ -209,8 +218,15 @@ def _malformed(error: Exception) -> BackendFault:
 
 def _read(data: bytes) -> Chunk:
     """Decode one chunk. Raises BackendFault if it is an error, MalformedChunk if it is not a chunk."""
-    chunk = decode_chunk(data)
-    if not (chunk.choices and chunk.error is None) and chunk.is_error:
+    try:
+        chunk = decode_chunk(data)
+    except MalformedChunk:
+        if data[:8].lstrip(b"[").lower().startswith(b"error"):
+            raise fault_in_answer(data) from None
+        raise
+    if chunk.choices and chunk.error is None and chunk.base_resp is None:
+        return chunk
+    if chunk.is_error or (not chunk.choices and is_error_in_answer(data)):
         raise fault_in_answer(data)
     return chunk
 

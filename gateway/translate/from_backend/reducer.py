@@ -15,7 +15,7 @@ from gateway.translate.from_backend.finish_reasons import is_known, meaning, rea
 from gateway.translate.from_backend.think_tags import ThinkTags
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
-from gateway.translate.refusals.faults import BackendFault, cut_short
+from gateway.translate.refusals.faults import BackendFault, cut_short, fault_of_choice
 
 _Kind = Literal["text", "thinking"]
 # of a finish reason in a message
@@ -83,6 +83,8 @@ class Reducer:
                 self._delta(delta)
             if choice.usage is not None:
                 self._take_usage(choice.usage)
+            if choice.error:
+                raise fault_of_choice(choice.error)
             if choice.finish_reason:
                 self._take_finish_reason(reason_text(choice.finish_reason), choice.native_finish_reason)
             if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:

@@ -8,10 +8,12 @@ Source: https://docs.claude.com/en/api/errors, and the recorded errors in `tests
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from gateway.anthropic.errors import ApiError
-from gateway.openai.errors import ErrorBody, read_error
+from gateway.openai.errors import BASE_RESP, ErrorBody, error_from, read_error, tells_error
 from gateway.translate.refusals.overflow import overflow_message
 
 # Claude Code honours a `retry-after` of at most 60 s, and gives up at once if it is longer
@@ -133,6 +135,53 @@ _STATUS_OF_WORD: Final[Mapping[str, int]] = {
     "overloaded_error": 529,
     "timeout_error": 504,
 }
+# the same for words in any case: of Google, AWS, Alibaba and others
+_SEPARATORS: Final = re.compile("[^A-Za-z0-9]+")
+_STATUS_OF_FOLDED: Final[Mapping[str, int]] = {
+    _SEPARATORS.sub("", word).lower(): status for word, status in _STATUS_OF_WORD.items()
+} | {
+    word: status
+    for status, words in {
+        400: "invalidargument failedprecondition outofrange validationerror validationexception invalidrequest "
+        "badrequest invalidparameter unprocessableentity unprocessableentityerror invalidrequestexception",
+        401: "unauthenticated unauthorized authenticationfailed invalidapikeyerror unauthorizedexception",
+        402: "paymentrequired insufficientbalance insufficientcredits insufficientcredit arrearage",
+        403: "permissiondenied forbidden permissiondeniederror accessdenied accessdeniedexception",
+        404: "notfound modelnotfound modelnotfounderror resourcenotfoundexception",
+        408: "requesttimeout",
+        429: "resourceexhausted ratelimit ratelimited ratelimitexceedederror toomanyrequests throttling "
+        "throttlingexception throttlingratequota servicequotaexceededexception",
+        504: "deadlineexceeded timeout gatewaytimeout modeltimeoutexception timeouterror",
+        529: "overloaded unavailable serviceunavailable serviceunavailableerror serviceunavailableexception "
+        "modelnotreadyexception engineoverloaderror engineoverloaded",
+    }.items()
+    for word in words.split()
+}
+# https://platform.minimax.io/docs/api-reference/errorcode
+_STATUS_OF_MINIMAX: Final[Mapping[str, int]] = {
+    "1001": 504,
+    "1002": 429,
+    "1004": 401,
+    "1008": 402,
+    "1026": 400,
+    "1027": 400,
+    "1039": 429,
+    "1041": 429,
+    "1042": 400,
+    "2013": 400,
+    "2045": 429,
+    "2049": 401,
+    "2056": 429,
+}
+_NAMED_STATUS: Final = re.compile(r"(?:error code|status(?: code)?|HTTP)[ :=]{1,3}([45][0-9]{2})\b", re.IGNORECASE)
+_STATUS_BY_WORDS: Final = (
+    (_WRONG_KEY, 401),
+    (_NO_RIGHT, 403),
+    (_NO_MODEL, 404),
+    (re.compile(r"rate.?limit|request limit|too many requests|quota exceeded|exceeded your quota", re.IGNORECASE), 429),
+    (re.compile(r"unauthori[sz]ed|authentication (?:failed|error)|login fail", re.IGNORECASE), 401),
+    (re.compile(r"invalid (?:param|request|argument|tool|schema|json)|validation error", re.IGNORECASE), 400),
+)
 
 
 class BackendFault(ApiError):
@@ -173,9 +222,21 @@ def fault_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
 def fault_in_answer(data: bytes) -> BackendFault:
     """The fault for an error inside a 200 answer: in a chunk, in the data of an `error` event, or in a body."""
     error = read_error(data)
-    if _STATUS.fullmatch(error.code):
-        return _fault(int(error.code), error, None)
-    return _fault(_STATUS_OF_WORD.get(error.code) or _STATUS_OF_WORD.get(error.type) or 500, error, None)
+    return _fault(_status_in_answer(error), error, None)
+
+
+def fault_of_choice(value: Any) -> BackendFault:
+    """The fault for the `error` of a choice."""
+    error = error_from(value)
+    return _fault(_status_in_answer(error), error, None)
+
+
+def is_error_in_answer(data: bytes) -> bool:
+    """Whether data without a choice are an error, in one of the forms without `error`."""
+    try:
+        return tells_error(msgspec.json.decode(data))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 def cut_short() -> BackendFault:
@@ -209,6 +270,21 @@ def kind_of(fault: Exception) -> str:
         return "bad_answer" if fault.should_retry else "misconfigured"
     kind = fault.type.removesuffix("_error")
     return "server_error" if kind == "api" else kind
+
+
+def _status_in_answer(error: ErrorBody) -> int:
+    """The status of an error that came without one: from its code, its type or its words; 500 if none of them says."""
+    if _STATUS.fullmatch(error.code):
+        return int(error.code)
+    if error.type == BASE_RESP and error.code in _STATUS_OF_MINIMAX:
+        return _STATUS_OF_MINIMAX[error.code]
+    for word in (error.code, error.type):
+        if status := _STATUS_OF_WORD.get(word) or _STATUS_OF_FOLDED.get(_SEPARATORS.sub("", word).lower()):
+            return status
+    own = error.message[:_OWN_CHARACTERS]
+    if named := _NAMED_STATUS.search(own):
+        return int(named[1])
+    return next((status for pattern, status in _STATUS_BY_WORDS if pattern.search(own)), 500)
 
 
 def _status_by_words(status: int, words: str) -> int:
