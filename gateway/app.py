@@ -84,7 +84,9 @@ def make_app(
     `redactor` cuts secrets out of what leaves; without it, one is made from the settings.
     """
     try:
-        keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file)
+        # of all places, one key gets half, and in each process its part of that
+        share = -(-settings.max_streams // (2 * settings.workers))
+        keys = KeyRing(settings.gateway_api_keys, settings.gateway_api_keys_file, share=share)
     except ValueError as error:
         raise SettingsError(f"GATEWAY_API_KEYS_FILE={error}") from None
 

@@ -230,7 +230,7 @@ class Settings:
         "1000", _count, "N", "the most request bodies that may be arriving at a time, half of them from one client"
     )
     max_streams: int = _setting(
-        "2000", _count, "N", "the most requests for messages at a time; others are told to try again later (529)"
+        "2000", _count, "N", "the most requests for messages at a time; one of several keys gets half of them"
     )
     backend_connections: int = _setting(
         "0", _count_or_none, "N", "the most connections to the backend at a time; 0 for no limit"

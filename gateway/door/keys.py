@@ -5,7 +5,8 @@ An entry is a key and its options, separated by blanks; entries are separated by
     sk-team-2f9c…                                 # a comment
     sha256:9f86d081884c7d65…  name=alice  requests=60  streams=4
 
-`requests` limits the requests per minute, `streams` the answers at a time. Only the SHA-256 hash of a key is kept; keys
+`requests` limits the requests per minute, `streams` the answers at a time; without it, one of several keys gets half of
+all places, so that nobody can keep the others out. Only the SHA-256 hash of a key is kept; keys
 are random, so they need no slow hash. A token is found by its hash, so the time says nothing about the keys.
 """
 
@@ -106,10 +107,11 @@ def _limit(name: str, value: str | None) -> int | None:
 class Holder:
     """The holder of a key, and how much of its limits is used."""
 
-    __slots__ = ("_allowance", "_clock", "_counted_at", "_streams", "key")
+    __slots__ = ("_allowance", "_clock", "_counted_at", "_streams", "key", "most_streams")
 
     def __init__(self, key: Key, clock: Callable[[], float]) -> None:
         self.key = key
+        self.most_streams = key.streams
         self._clock = clock
         self._streams = 0
         self._allowance = float(key.requests or 0)
@@ -128,10 +130,10 @@ class Holder:
 
     def refuse_if_busy(self) -> None:
         """Raises ApiError 429 if no more answers may be in progress."""
-        if self.key.streams is not None and self._streams >= self.key.streams:
+        if self.most_streams is not None and self._streams >= self.most_streams:
             raise ApiError(
                 429,
-                f"this key may have {self.key.streams} answers at a time: wait for one to end, or ask the operator "
+                f"this key may have {self.most_streams} answers at a time: wait for one to end, or ask the operator "
                 "for more streams",
                 retry_after=1,
             )
@@ -162,11 +164,20 @@ class KeyRing:
     """The keys that open the gateway. The file is read again when it changes; an invalid file changes nothing."""
 
     def __init__(
-        self, keys: Sequence[Key] = (), file: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        keys: Sequence[Key] = (),
+        file: Path | None = None,
+        *,
+        share: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError for a file that cannot be read."""
+        """`share`: the answers at a time for one of several keys that has no limit of its own.
+
+        Raises ValueError for a file that cannot be read.
+        """
         self._fixed = keys
         self._file = file
+        self._share = share
         self._clock = clock
         # by the hash of the key; replaced as a whole
         self._holders: dict[bytes, Holder] = {}
@@ -216,6 +227,9 @@ class KeyRing:
         for key in (*self._fixed, *from_file):
             holder = before.get(key.digest)
             holders[key.digest] = holder if holder is not None and holder.key == key else Holder(key, self._clock)
+        share = self._share if len(holders) > 1 else None
+        for holder in holders.values():
+            holder.most_streams = share if holder.key.streams is None else holder.key.streams
         self._holders = holders
 
     def _file_version(self) -> tuple[int, ...]:

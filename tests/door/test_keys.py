@@ -235,3 +235,33 @@ def test_streams_at_a_time() -> None:
         )
     with alice.request():
         pass
+
+
+def test_one_of_several_keys_gets_a_share_of_all_places(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{ALICE}\n{BOB} streams=3")
+    alice, bob = (KeyRing(file=file, share=2).find(key) for key in (ALICE, BOB))
+    assert alice is not None
+    assert bob is not None
+    with alice.request(), alice.request():
+        assert refusal(alice).status == 429
+    with bob.request(), bob.request(), bob.request():
+        assert refusal(bob).status == 429
+
+
+async def test_a_key_that_is_alone_may_have_all_places_until_there_is_another(tmp_path: Path) -> None:
+    file, clock = tmp_path / "keys", Clock()
+    file.write_text(ALICE)
+    ring = KeyRing(file=file, share=1, clock=clock)
+    alice = ring.find(ALICE)
+    assert alice is not None
+    with alice.request(), alice.request():
+        replace(file, f"{ALICE}\n{BOB}")
+        clock.now = 1.0
+        await ring.refresh()
+        assert refusal(alice).status == 429
+    replace(file, f"{ALICE}\n")
+    clock.now = 2.0
+    await ring.refresh()
+    with alice.request(), alice.request():
+        pass
