@@ -17,11 +17,17 @@ _PROFILES: Final[dict[str, Profile]] = {
     for profile in (
         GENERIC,
         # the budget needs --reasoning-config, and is refused without it (vllm-project/vllm#20859)
-        Profile(name="vllm", reasoning_field="reasoning", max_stops=4, budget_field=("thinking_token_budget",)),
+        Profile(
+            name="vllm",
+            reasoning_field="reasoning",
+            max_stops=4,
+            budget_field=("thinking_token_budget",),
+            lists_all=True,
+        ),
         # enforced with --enable-strict-thinking (https://docs.sglang.io/docs/advanced_features/thinking_budget)
-        Profile(name="sglang", budget_field=("custom_params", "thinking_budget")),
-        Profile(name="llama.cpp", budget_field=("thinking_budget_tokens",)),
-        Profile(name="chutes"),
+        Profile(name="sglang", budget_field=("custom_params", "thinking_budget"), lists_all=True),
+        Profile(name="llama.cpp", budget_field=("thinking_budget_tokens",), lists_all=True),
+        Profile(name="chutes", lists_all=True),
         # no efforts: a model that cannot think answers 400 to them, and one that can thinks by default
         Profile(name="ollama", thinking_control="reasoning_effort", reasoning_field="reasoning"),
         Profile(
@@ -34,6 +40,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         # response_format does not support schemas: "This response_format type is unavailable now"
         Profile(
             name="deepseek",
+            lists_all=True,
             thinking_control="thinking",
             needs_thinking=True,
             drops=frozenset({"top_k", "parallel_tool_calls", "response_format"}),
@@ -41,6 +48,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         # "a max of 128 tools can be supported" (MoonshotAI/Kimi-K2#90)
         Profile(
             name="moonshot",
+            lists_all=True,
             thinking_control="thinking",
             needs_thinking=True,
             max_tools=128,
@@ -59,6 +67,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         # "Unexpected role 'user' after role 'tool'"
         Profile(
             name="mistral",
+            lists_all=True,
             thinking_control="none",
             reasoning_field=None,
             drops=frozenset({"top_k"}),
@@ -67,6 +76,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         ),
         Profile(
             name="groq",
+            lists_all=True,
             thinking_control="none",
             reasoning_field=None,
             drops=frozenset({"top_k"}),
@@ -84,6 +94,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         # no efforts: gpt-4.1 and gpt-4o answer 400 to them, and clients send one with every request
         Profile(
             name="openai",
+            lists_all=True,
             thinking_control="none",
             reasoning_field=None,
             max_tokens_field="max_completion_tokens",
@@ -97,7 +108,7 @@ _PROFILES: Final[dict[str, Profile]] = {
 
 PROFILES: Final[dict[str, Profile]] = {
     **_PROFILES,
-    "azure": structs.replace(_PROFILES["openai"], name="azure", key_header="api-key"),
+    "azure": structs.replace(_PROFILES["openai"], name="azure", key_header="api-key", lists_all=False),
 }
 
 _BY_HOST: Final[tuple[tuple[str, str], ...]] = (

@@ -61,6 +61,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     schema_drops: frozenset[str] = frozenset()
     # the highest `max_tokens` that it accepts
     most_tokens: int | None = None
+    # whether its list of models has every name that it accepts
+    lists_all: bool = False
     # whether it accepts images, as far as is known
     sees_images: bool = True
 

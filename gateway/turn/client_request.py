@@ -50,7 +50,7 @@ async def read_request(
     work = effort(body)
     request = await context.run(work, partial(decode_request, body, counting=counting, known=context.known_tools))
     record.model = request.model
-    model = await context.catalogue.resolve(request.model, token)
+    model = await context.catalogue.resolve(request.model, token, listed=False)
     record.backend_model = model.id
     documents = await context.documents.read(request, owner)
     return ClientRequest(request, len(body), work, model, documents, token, trace, held)

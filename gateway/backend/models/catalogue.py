@@ -1,6 +1,7 @@
 """The backend's models: lists kept up to date, and the resolution of a client's model name to one of them.
 
-A name is looked up in the list (`model_list`), then in the user's map.
+A name is looked up in the list (`model_list`), then in the user's map. One of Claude's that neither has stands for the
+only model, if there is only one. Where the list is not the whole truth, the backend is asked for what it lacks.
 
 The list that the backend gives without a token, or for BACKEND_API_KEY, is for everybody. It is fetched at start-up and
 every minute. If the backend requires a client's token for its list, each token has a list of its own, as has a token
@@ -19,7 +20,7 @@ from msgspec import structs
 
 from gateway.backend.adapter import Backend
 from gateway.backend.models.listings import Listing, PrivateListings
-from gateway.backend.models.model_list import without_suffix
+from gateway.backend.models.model_list import ModelList, without_suffix
 from gateway.backend.models.model_map import ModelMap
 from gateway.backend.profiles import profile_for_host, profile_for_model, profile_for_owner
 from gateway.openai.models import Model
@@ -38,6 +39,9 @@ _LEARNT_SECONDS: Final = 24 * 3600.0
 _MOST_LEARNT: Final = 1000
 # models whose profile is kept
 _MOST_PROFILES: Final = 256
+
+# the names of Claude Code's own models, which it asks for in side tasks whatever the user chose
+_CLAUDE: Final = "claude-"
 
 log = structlog.get_logger(__name__)
 
@@ -108,10 +112,12 @@ class Catalogue:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def resolve(self, name: str, token: str | None) -> Model:
+    async def resolve(self, name: str, token: str | None, *, listed: bool = True) -> Model:
         """The backend's model for a client's name, from the list that this token may see.
 
-        Raises ApiError 404, its message naming the nearest and the available models.
+        With `listed` false, it may also be one that the backend may have without listing it: what the user's map gives,
+        or, unless the backend lists all that it has, a name that is not similar to a listed one. Raises ApiError 404,
+        its message naming the nearest and the available models.
         """
         listing, model = self._look_up(name, token)
         if model is None and await self._first_fetch():
@@ -125,10 +131,23 @@ class Catalogue:
             if self._clock() - listing.fetched_at >= 2 * REFRESH_SECONDS:
                 self._refresh_soon(token)
             return model
-        name = self._map.target(name) or name
-        if not listing.list:
-            return Model(id=without_suffix(name))
-        raise listing.list.unknown(name)
+        target = self._map.target(name)
+        if not listing.list or (target is not None and not listed):
+            return Model(id=without_suffix(target or name), owned_by=listing.list.owner)
+        if target is None and not listed and (unlisted := self._unlisted(name, listing.list)) is not None:
+            return unlisted
+        raise listing.list.unknown(target or name)
+
+    def _unlisted(self, name: str, models: ModelList) -> Model | None:
+        """The model of a name that a list lacks, if the backend may have it all the same."""
+        profile = self._profile or profile_for_owner(models.owner) or GENERIC
+        if profile.lists_all or name.lower().startswith(_CLAUDE):
+            return None
+        if (variant := models.variant(name)) is not None:
+            return variant
+        # a backend that is known to list only a part is asked for anything
+        known = profile.name != GENERIC.name
+        return Model(id=without_suffix(name), owned_by=models.owner) if known or not models.misspelt(name) else None
 
     async def listed(self, token: str | None) -> list[Model]:
         """The models for a client that requests the list. Raises BackendFault if the backend provides none."""
@@ -160,6 +179,8 @@ class Catalogue:
         model = listing.list.find(name)
         if model is None and (target := self._map.target(name)) is not None:
             model = listing.list.find(target)
+        elif model is None and name.lower().startswith(_CLAUDE):
+            model = listing.list.only
         return listing, model
 
     def profile(self, model: Model) -> Profile:

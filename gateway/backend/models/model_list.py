@@ -1,6 +1,7 @@
 """A list of models as a backend gave it, and the lookup of a client's names in it.
 
-A name is looked up as it is, in any case, without `[1m]`, and without the `claude-` that the list for clients adds.
+A name is looked up as it is, in any case, without `[1m]`, and without the `claude-` that the list for clients adds;
+then with and without what backends add to names: `models/` (Gemini) and `:latest` (Ollama).
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,8 @@ from difflib import get_close_matches
 from heapq import nlargest
 from itertools import islice
 from typing import Final
+
+from msgspec import structs
 
 from gateway.anthropic.errors import ApiError
 from gateway.openai.models import Model
@@ -22,6 +25,11 @@ _MOST_LISTED: Final = 500
 _MOST_COMPARED: Final = 8
 # Claude Code's suffix for a long context, which it removes itself; other clients may not
 _LONG_CONTEXT: Final = "[1m]"
+# what names may have or lack: Gemini's folder, Ollama's default tag, the ending of llama.cpp's files
+_FOLDER: Final = "models/"
+_ENDINGS: Final = (":latest", ".gguf")
+# how alike a name must be to be a misspelling
+_MISSPELT: Final = 0.8
 # Claude Code shows only models whose id contains "claude" or "anthropic"
 _ALIAS: Final = "claude-"
 _SHOWN: Final = ("claude", "anthropic")
@@ -30,11 +38,16 @@ _SHOWN: Final = ("claude", "anthropic")
 class ModelList:
     """Models in the backend's order. It does not change."""
 
-    __slots__ = ("_by_id", "_by_lower_case", "_hash")
+    __slots__ = ("_by_id", "_by_lower_case", "_by_short_form", "_hash")
 
     def __init__(self, models: Sequence[Model] = ()) -> None:
         self._by_id = {model.id: model for model in models}
         self._by_lower_case = {model.id.lower(): model for model in reversed(models)}
+        self._by_short_form: dict[str, Model | None] = {}
+        for model in models:
+            # a form that two models share says nothing
+            short = _short_form(model.id)
+            self._by_short_form[short] = None if short in self._by_short_form else model
         self._hash = hash(tuple(self._by_id))
 
     def __len__(self) -> int:
@@ -47,6 +60,16 @@ class ModelList:
     def models(self) -> list[Model]:
         """All models."""
         return list(self._by_id.values())
+
+    @property
+    def only(self) -> Model | None:
+        """The model, if there is exactly one."""
+        return next(iter(self._by_id.values())) if len(self._by_id) == 1 else None
+
+    @property
+    def owner(self) -> str | None:
+        """Who owns the first model."""
+        return next((model.owned_by for model in self._by_id.values()), None)
 
     def __eq__(self, other: object) -> bool:
         """Whether both have the same models, with the same fields."""
@@ -64,7 +87,18 @@ class ModelList:
         for candidate in (name, bare, bare.lower().removeprefix(_ALIAS)):
             if model := self._by_id.get(candidate) or self._by_lower_case.get(candidate.lower()):
                 return model
-        return None
+        short = _short_form(bare)
+        return self._by_short_form.get(short) or self._by_short_form.get(short.removeprefix(_ALIAS))
+
+    def variant(self, name: str) -> Model | None:
+        """The model of this name without what follows its last colon (OpenRouter's `:nitro`), under the whole name."""
+        base, colon, _ = without_suffix(name).rpartition(":")
+        model = (self._by_id.get(base) or self._by_lower_case.get(base.lower())) if colon else None
+        return structs.replace(model, id=f"{model.id}{without_suffix(name)[len(base) :]}") if model else None
+
+    def misspelt(self, name: str) -> bool:
+        """Whether a listed name is so similar that this one is a misspelling of it."""
+        return bool(_nearest(name.lower(), self._by_lower_case, _MISSPELT))
 
     def unknown(self, name: str) -> ApiError:
         """The error for a name that is not in the list: 404, with the nearest and the available names."""
@@ -79,19 +113,27 @@ class ModelList:
         )
 
 
-def _nearest(name: str, names: Iterable[str]) -> list[str]:
+def _short_form(name: str) -> str:
+    """A name without what some backends list and do not ask for."""
+    short = name.lower().removeprefix(_FOLDER)
+    for ending in _ENDINGS:
+        short = short.removesuffix(ending)
+    return short
+
+
+def _nearest(name: str, names: Iterable[str], alike: float = _ALIKE) -> list[str]:
     """The names that resemble `name`, the most similar first.
 
     Comparing two names takes time by the product of their lengths: only a few names are compared, and no long ones.
     """
     if len(name) > _LONGEST:
         return []
-    alike = (other for other in names if len(other) <= _LONGEST and len(name) <= 3 * len(other) <= 9 * len(name))
-    candidates = list(islice(alike, _MOST_LISTED))
+    near = (other for other in names if len(other) <= _LONGEST and len(name) <= 3 * len(other) <= 9 * len(name))
+    candidates = list(islice(near, _MOST_LISTED))
     if len(candidates) > _MOST_COMPARED:
         pairs = _pairs(name)
         candidates = nlargest(_MOST_COMPARED, candidates, key=lambda other: len(pairs & _pairs(other)))
-    return get_close_matches(name, candidates, n=_NAMES_MEANT, cutoff=_ALIKE)
+    return get_close_matches(name, candidates, n=_NAMES_MEANT, cutoff=alike)
 
 
 def _pairs(name: str) -> set[str]:

@@ -246,6 +246,48 @@ async def test_a_map_to_a_model_that_is_not_there_is_a_404_that_names_it(
         await catalogue.resolve("claude-opus-5-5", "key")
 
 
+async def test_a_map_is_right_for_a_request_whatever_the_list_says(scripted: ScriptedBackend, backend: Backend) -> None:
+    serve(scripted, "small", owned_by="vllm")
+    catalogue = Catalogue(backend, model_map=parse_model_map("default=gone"))
+
+    assert (await catalogue.resolve("claude-opus-5-5", "key", listed=False)).id == "gone"
+
+
+@pytest.mark.parametrize(
+    ("profile", "asked", "found"),
+    [
+        ("openrouter", "z-ai/glm-5:nitro", "z-ai/glm-5:nitro"),
+        ("openrouter", "z-ai/glm-9", "z-ai/glm-9"),
+        ("azure", "my-deployment", "my-deployment"),
+        ("ollama", "qwen3:70b", "qwen3:70b"),
+        ("generic", "something else", "something else"),
+        ("generic", "z-ai/glm5", None),
+        ("generic", "claude-opus-5-5", None),
+        ("openrouter", "claude-opus-5-5", None),
+        ("vllm", "something else", None),
+    ],
+)
+async def test_a_backend_whose_list_is_not_the_whole_truth_is_asked(
+    profile: str, asked: str, found: str | None, scripted: ScriptedBackend, backend: Backend
+) -> None:
+    serve(scripted, "z-ai/glm-5", "qwen3:latest")
+    catalogue = Catalogue(backend, profile=PROFILES[profile])
+
+    if found is None:
+        with pytest.raises(ApiError, match="is not served by this backend"):
+            await catalogue.resolve(asked, "key", listed=False)
+    else:
+        assert (await catalogue.resolve(asked, "key", listed=False)).id == found
+
+
+async def test_claudes_names_stand_for_the_only_model(scripted: ScriptedBackend, catalogue: Catalogue) -> None:
+    serve(scripted, "only/Model", owned_by="vllm")
+
+    assert (await catalogue.resolve("claude-haiku-4-5-20251001", "key")).id == "only/Model"
+    with pytest.raises(ApiError, match="is not served by this backend"):
+        await catalogue.resolve("gpt-9", "key")
+
+
 # lists that depend on the token
 
 

@@ -29,3 +29,29 @@ def test_a_search_among_thousands_of_long_names_ends(name: str) -> None:
     ids = [f"{'a' * length}{number:04}" for length in (95, 250) for number in range(5000)]
     for _ in range(20):
         assert " is not served by this backend." in unknown(name, *ids)
+
+
+@pytest.mark.parametrize(
+    ("asked", "listed"),
+    [
+        ("gemini-3-pro", "models/gemini-3-pro"),
+        ("models/gemini-3-pro", "gemini-3-pro"),
+        ("qwen3-coder", "qwen3-coder:latest"),
+        ("qwen3-coder:latest", "qwen3-coder"),
+        ("Qwen3-8B", "qwen3-8b.gguf"),
+        ("claude-qwen3-coder[1m]", "qwen3-coder:latest"),
+    ],
+)
+def test_what_backends_add_to_names_makes_no_difference(asked: str, listed: str) -> None:
+    found = ModelList([Model(id="other"), Model(id=listed)]).find(asked)
+    assert found is not None
+    assert found.id == listed
+
+
+def test_a_form_of_two_models_is_that_of_none() -> None:
+    assert ModelList([Model(id="models/x"), Model(id="x:latest")]).find("x") is None
+
+
+def test_a_variant_is_asked_for_by_its_whole_name() -> None:
+    found = ModelList([Model(id="z-ai/GLM-5", max_model_len=9)]).variant("z-ai/glm-5:nitro")
+    assert found == Model(id="z-ai/GLM-5:nitro", max_model_len=9)
