@@ -25,7 +25,12 @@ import sys, urllib.request
 print(urllib.request.urlopen([word for word in sys.argv[1:] if not word.startswith("-")][0]).read().decode())
 """
 # benches, made short; of one that takes long however it is asked, only its help is asked for
-SHORT = {"translate.py": "--rounds 1", "loop_lag.py": "--megabytes 1 --rounds 1", "steps.py": "--only short"}
+SHORT = {
+    "translate.py": "--rounds 1",
+    "loop_lag.py": "--megabytes 1 --rounds 1",
+    "steps.py": "--only short",
+    "isolation.py": "--only disconnects --requests 5 --settle 0.5",
+}
 # how the documents start the gateway: no command behind its name, at the end of a line
 SERVE = re.compile(r"(?<=claude-gateway)(?= *(?:#.*)?$)", re.MULTILINE)
 ALL, HERE = "HOST=0.0.0.0", "HOST=127.0.0.1"

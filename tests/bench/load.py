@@ -126,7 +126,7 @@ def requests(options: argparse.Namespace) -> Iterator[bytes]:
     """What is sent, in order."""
     head = (
         f"POST {options.path} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\nContent-Type: application/json\r\n"
-        "Authorization: Bearer cpk_bench\r\nanthropic-version: 2023-06-01\r\nContent-Length: "
+        f"Authorization: Bearer {options.token}\r\nanthropic-version: 2023-06-01\r\nContent-Length: "
     ).encode()
 
     def whole(body: bytes) -> bytes:
@@ -185,6 +185,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("port", type=int)
     parser.add_argument("--pid", type=int, required=True, help="the server that listens there")
     parser.add_argument("--path", default="/v1/messages")
+    parser.add_argument("--token", default="cpk_bench")
     parser.add_argument("--model", default="bench-200-10", help="see backend.py")
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--requests", type=int, default=150)

@@ -61,9 +61,9 @@ def run(running: Running, workload: Workload) -> Result:
     }
 
 
-def warm_up(running: Running) -> None:
+def warm_up(running: Running, **options: object) -> None:
     """Some answers that do not count. Raises BenchError if none comes."""
-    whole(running, SHORT, connections=2, requests=20)
+    whole(running, SHORT, connections=2, requests=20, **options)
 
 
 def workload(servers: Sequence[Running], workload: Workload, rounds: int) -> Mapping[str, list[Result]]:

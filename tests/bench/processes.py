@@ -46,10 +46,11 @@ def _cpu_seconds(pid: int) -> float:
 
 def resident_kib(pid: int) -> int:
     """The memory of a tree of processes that is in use (VmRSS)."""
-    return sum(map(_resident_kib, tree(pid)))
+    return sum(map(resident_kib_of, tree(pid)))
 
 
-def _resident_kib(pid: int) -> int:
+def resident_kib_of(pid: int) -> int:
+    """The memory of one process that is in use; 0 once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

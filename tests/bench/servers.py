@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,8 @@ def backend() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def started(server: Server, backend: int) -> Iterator[Running]:
-    """A server while it runs. Raises BenchError."""
+def started(server: Server, backend: int, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """A server while it runs, with more settings. Raises BenchError."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder, "nginx.conf")
@@ -115,6 +115,7 @@ def started(server: Server, backend: int) -> Iterator[Running]:
             "LOG_LEVEL": "info",
             "ENABLE_CIRCUIT_BREAKER": "true",
             "METRICS_PORT": "0",
+            **(settings or {}),
         }
         ours = server == this_gateway()
         if ours:

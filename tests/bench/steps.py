@@ -39,9 +39,9 @@ def counted(name: str, backend: int, folder: Path) -> tuple[float, Steps]:
     with servers.started(Server("gateway", f"env PYTHONPATH={ROOT} {shlex.join(command)}"), backend) as running:
         measure.warm_up(running)
         measure.run(running, workload)
-        os.kill(running.pid, signal.SIGUSR1)
+        os.kill(running.pid, signal.SIGRTMIN)
         result = measure.run(running, workload)
-        os.kill(running.pid, signal.SIGUSR2)
+        os.kill(running.pid, signal.SIGRTMIN + 1)
         until = time.monotonic() + WRITTEN_WITHIN_SECONDS
         while not written.exists():
             if time.monotonic() > until:

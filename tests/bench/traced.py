@@ -2,7 +2,7 @@
 
     python tests/bench/traced.py FILE
 
-USR1 begins, USR2 ends: then FILE gets `[[path, function, steps], …]` as JSON.
+The first real-time signal begins, the second ends: then FILE gets `[[path, function, steps], …]` as JSON.
 """
 
 import collections
@@ -42,8 +42,8 @@ def _end(*_: object) -> None:
 
 if __name__ == "__main__":
     FILE = Path(sys.argv.pop())
-    signal.signal(signal.SIGUSR1, _begin)
-    signal.signal(signal.SIGUSR2, _end)
+    signal.signal(signal.SIGRTMIN, _begin)
+    signal.signal(signal.SIGRTMIN + 1, _end)
     from gateway.cli import main
 
     main()

@@ -153,6 +153,9 @@ TURNS = (1, 2, 5, 10, 20, 50, 100, 150, 200)
 EVENTS_PER_SECOND = 5000
 ENDLESS = 1_000_000
 SHORT = model(1, 0)
+# for the bench of isolation: a short answer whose backend thinks about it first, and a stream that stays open
+THOUGHTFUL = model(1, 50)
+HELD = model(ENDLESS, 2000)
 
 
 def endless(streams: int) -> str:
@@ -163,6 +166,8 @@ def endless(streams: int) -> str:
 MODELS = sorted(
     {
         SHORT,
+        THOUGHTFUL,
+        HELD,
         *(workload.model for workload in WORKLOADS.values()),
         *(model(events, 1) for events in LENGTHS),
         *map(endless, (*OPEN_COUNTS, OPEN_STREAMS)),
