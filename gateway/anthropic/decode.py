@@ -223,7 +223,8 @@ def _with_blanks(fields: dict[str, Raw]) -> bytes:
 
 
 def _check(request: MessagesRequest, *, counting: bool) -> None:
-    refuse_server_features(request, counting=counting)
+    if request.thread or request.mcp_servers or request.container or request.compaction:
+        refuse_server_features(request, counting=counting)
     if not request.model:
         raise InvalidRequest("model: must not be empty")
     if not request.messages:

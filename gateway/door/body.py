@@ -38,6 +38,8 @@ _ZLIB_METHOD: Final = 8
 _PIECE_BYTES: Final = 256 * 1024
 # bytes per second: a tenth of what a slow mobile line carries
 _PACE: Final = 4096
+# bodies so small are not worth counting: MAX_STREAMS of them take 32 MiB
+_UNCOUNTED_BYTES: Final = 16 * 1024
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -80,7 +82,7 @@ async def read_body(
         body = await request.content.readany()
         if len(body) > limits.bytes:
             raise _too_large(limits)
-        return Body(body, uploads.hold(len(body)))
+        return Body(body, uploads.hold(len(body)) if len(body) > _UNCOUNTED_BYTES else None)
     if (request.content_length or 0) > limits.bytes:
         raise _too_large(limits)
     owner = request[RECORD].client or request.remote or ""

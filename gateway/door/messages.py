@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -74,15 +75,15 @@ def _limits(request: web.Request) -> AbstractContextManager[None]:
 
 async def _read(request: web.Request, gateway: Gateway) -> Body:
     """Read the body. Raises ApiError: without reading it, if the request would be refused now."""
+    return await read_body(request, gateway.limits, gateway.uploads, partial(_arriving, request, gateway))
 
-    @contextmanager
-    def arriving() -> Iterator[None]:
-        if holder := request.get(HOLDER):
-            holder.refuse_if_busy()
-        with gateway.in_flight.arriving(request):
-            yield
 
-    return await read_body(request, gateway.limits, gateway.uploads, arriving)
+@contextmanager
+def _arriving(request: web.Request, gateway: Gateway) -> Iterator[None]:
+    if holder := request.get(HOLDER):
+        holder.refuse_if_busy()
+    with gateway.in_flight.arriving(request):
+        yield
 
 
 async def _translate(request: web.Request, gateway: Gateway, body: Body, *, counting: bool) -> BackendRequest:
