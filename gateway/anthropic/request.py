@@ -114,6 +114,7 @@ class Thinking(Struct):
 
     type: Name
     budget_tokens: int | None = None
+    display: Any = None  # `summarized` or `omitted`
 
 
 class Format(Struct):

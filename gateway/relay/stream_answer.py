@@ -18,6 +18,7 @@ from gateway.relay.event_stream import EventStream
 from gateway.relay.keep_alive import KeepAlive
 from gateway.translate.both_ways.tool_names import client_names
 from gateway.translate.from_backend.answer import StreamTranslator
+from gateway.translate.from_backend.thinking_display import display_of
 from gateway.translate.refusals.faults import BackendFault
 from gateway.turn.ask import ask
 from gateway.turn.backend_request import BackendRequest
@@ -88,12 +89,12 @@ async def _relay(
     """
     writer, trace = stream.writer, asked.source.trace
     names, stops = client_names(asked.source.request.tools), asked.source.request.stop_sequences or ()
-    again = True
+    display, again = display_of(asked.source.request), True
     while True:
         pending: BackendRequest | None
         pending, call = await ask(asked, estimate, context, record)
         cuts = bool(stops) and "stop" in pending.profile.drops
-        translator = StreamTranslator(writer, names=names, stop_sequences=stops, cuts=cuts)
+        translator = StreamTranslator(writer, names=names, stop_sequences=stops, display=display, cuts=cuts)
         del asked
         try:
             async with call:

@@ -10,6 +10,7 @@ from gateway.relay.delivery import deliver
 from gateway.relay.keep_alive import KeepAlive
 from gateway.translate.both_ways.tool_names import client_names
 from gateway.translate.from_backend.answer import translate_message
+from gateway.translate.from_backend.thinking_display import display_of
 from gateway.turn.ask import ask
 from gateway.turn.backend_request import BackendRequest
 from gateway.turn.context import TurnContext
@@ -38,6 +39,7 @@ async def whole_answer(
             estimated_input=await estimate.counted(),
             names=client_names(source.request.tools),
             stop_sequences=source.request.stop_sequences or (),
+            display=display_of(source.request),
             cuts="stop" in asked.profile.drops and bool(source.request.stop_sequences),
         )
         body, finish = await context.run(len(answer), translate)

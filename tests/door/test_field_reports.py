@@ -156,7 +156,7 @@ async def test_a_backend_that_stops_for_breath_within_a_block_is_covered_by_sign
     alive = KeepAlive(open_after=60, ping_after=0.02, heartbeat_after=0.1, tick=0.01)
     gateway = await start_gateway(scripted.url, keep_alive=alive)
 
-    response = await gateway.post("/v1/messages", json=ask(stream=True), headers=TOKEN)
+    response = await gateway.post("/v1/messages", json=ask(stream=True, thinking={"type": "adaptive"}), headers=TOKEN)
     received = await read_until(response, b"event: ping")
     rest.set()
     received += await response.read()

@@ -7,6 +7,7 @@ encrypted items the underlying models want back (https://openrouter.ai/docs/use-
 and any replica can read them.
 """
 
+import base64
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from gateway.anthropic.request import Block
 # from a backend, not from Anthropic.
 SIGNATURE: Final = "claude-gateway"
 _MARK: Final = "claude-gateway:"
+_OMITTED: Final = "claude-gateway:thinking:"
 # the fields of an item that a stream sends in pieces; for other fields, the last value that is not null counts
 _IN_PIECES: Final = frozenset({"text", "summary", "data"})
 # the client's copy of the text cannot replace an item with one of these fields
@@ -33,6 +35,21 @@ class SignedReasoning(Struct, omit_defaults=True):
 
 
 _decode = msgspec.json.Decoder(SignedReasoning).decode
+
+
+def thinking_signature(thinking: str) -> str:
+    """The signature of a thinking block whose text is omitted: it carries the text, as Anthropic's own does."""
+    return f"{_OMITTED}{base64.b64encode(thinking.encode()).decode()}" if thinking else SIGNATURE
+
+
+def omitted_thinking(signature: str | None) -> str:
+    """The text that a signature carries; empty if there is none, or if the signature is not from this gateway."""
+    if not signature or not signature.startswith(_OMITTED):
+        return ""
+    try:
+        return base64.b64decode(signature.removeprefix(_OMITTED), validate=True).decode()
+    except ValueError:
+        return ""
 
 
 class ReasoningDetails:

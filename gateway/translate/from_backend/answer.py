@@ -13,6 +13,7 @@ from gateway.translate.from_backend.answer_limits import MIB, too_large
 from gateway.translate.from_backend.delta_copier import DeltaCopier
 from gateway.translate.from_backend.reducer import Reducer
 from gateway.translate.from_backend.stop_strings import StopStrings
+from gateway.translate.from_backend.thinking_display import Display
 from gateway.translate.refusals.faults import BackendFault, fault_in_answer, is_error_in_answer, malformed
 
 _DONE: Final = b"[DONE]"
@@ -49,6 +50,7 @@ class StreamTranslator:
         *,
         names: Mapping[str, str] | None = None,
         stop_sequences: Sequence[str] = (),
+        display: Display = "shown",
         copies: bool = True,
         cuts: bool = False,
     ) -> None:
@@ -57,7 +59,7 @@ class StreamTranslator:
         """
         self.writer = writer or StreamWriter()
         self._stops = StopStrings(self.writer, stop_sequences) if cuts else None
-        self._reducer = Reducer(self._stops or self.writer, names=names, stop_sequences=stop_sequences)
+        self._reducer = Reducer(self._stops or self.writer, names=names, stop_sequences=stop_sequences, display=display)
         self.copier = DeltaCopier(self._reducer, self.writer, used=copies and not cuts)
         self._decoder = SSEDecoder()
         self._between = False  # whether the input so far ends at the end of an event
@@ -87,7 +89,7 @@ class StreamTranslator:
         """
         if self._done:
             return
-        held = self.writer.held
+        held, unseen = self.writer.held, self._reducer.unseen
         try:
             if self.copier.curious:
                 self._feed_parts(data)
@@ -95,7 +97,7 @@ class StreamTranslator:
                 self._feed_in_full(data)
         except _UNREADABLE as error:
             raise _malformed(error) from None
-        if self.writer.held > held:
+        if self.writer.held > held or self._reducer.unseen > unseen:
             self._barren = self._barren_lines = 0
             return
         self._barren += len(data)
@@ -126,9 +128,12 @@ class StreamTranslator:
 
     def _feed_in_full(self, data: bytes, *, alone: bool = False) -> None:
         self.copier.settle()
-        was_between = self._between
+        was_between, unseen = self._between, self._reducer.unseen
         self._done = _reduce_events(self._reducer, self._decoder.feed(data))
         self._between = self._decoder.idle
+        if self._reducer.unseen != unseen:
+            # there will be other events to learn from
+            return
         if was_between and self._between and not self._done and self.copier.curious:
             self.copier.learn(data, alone=alone)
 
@@ -155,6 +160,7 @@ def translate_message(
     estimated_input: int,
     names: Mapping[str, str] | None = None,
     stop_sequences: Sequence[str] = (),
+    display: Display = "shown",
     cuts: bool = False,
 ) -> tuple[bytes, Finish]:
     """A message's JSON for a complete answer, and how the answer ended. Raises BackendFault.
@@ -163,7 +169,7 @@ def translate_message(
     """
     writer = MessageWriter()
     stops = StopStrings(writer, stop_sequences) if cuts else None
-    reducer = Reducer(stops or writer, names=names, stop_sequences=stop_sequences)
+    reducer = Reducer(stops or writer, names=names, stop_sequences=stop_sequences, display=display)
     marked = _reduce_whole(reducer, body)
     finish = reducer.end(estimated_input=estimated_input, marked=marked)
     return writer.body(message_id, model), stops.finished(finish) if stops else finish

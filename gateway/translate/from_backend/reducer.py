@@ -9,10 +9,11 @@ from typing import Any, Final, Literal
 
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
 from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
-from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails
+from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails, thinking_signature
 from gateway.translate.from_backend.answer_limits import CALLS, ITEMS, too_large
 from gateway.translate.from_backend.finish_reasons import is_known, meaning, reason_text
 from gateway.translate.from_backend.think_tags import ThinkTags
+from gateway.translate.from_backend.thinking_display import Display, KeptThinking
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
 from gateway.translate.refusals.faults import BackendFault, cut_short, fault_of_choice
@@ -27,11 +28,14 @@ class Reducer:
 
     __slots__ = (
         "_any_block",
+        "_any_text",
         "_blanks",
         "_blanks_kind",
         "_characters",
         "_details",
+        "_display",
         "_finish_reason",
+        "_kept",
         "_late",
         "_limit",
         "_matched_stop",
@@ -42,10 +46,16 @@ class Reducer:
         "_tools",
         "_usage",
         "_writer",
+        "unseen",
     )
 
     def __init__(
-        self, writer: BlockWriter, *, names: Mapping[str, str] | None = None, stop_sequences: Sequence[str] = ()
+        self,
+        writer: BlockWriter,
+        *,
+        names: Mapping[str, str] | None = None,
+        stop_sequences: Sequence[str] = (),
+        display: Display = "shown",
     ) -> None:
         """`names`: the client's tool names by their shortened form; `stop_sequences`: those of the request."""
         self._writer = writer
@@ -53,7 +63,11 @@ class Reducer:
         self._tags = ThinkTags()
         self._stops = stop_sequences
         self._open: _Kind | None = None
-        self._any_block = False
+        self._any_block = self._any_text = False
+        self._display = display
+        self._kept = KeptThinking()
+        # characters of thinking that the client does not see
+        self.unseen = 0
         self._blanks: list[str] = []
         self._blanks_kind: _Kind = "text"
         self._late: list[tuple[_Kind, str]] = []  # received while a call's arguments were incomplete
@@ -99,6 +113,8 @@ class Reducer:
         """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would only be
         passed on, without any other effect.
         """
+        if kind == "thinking" and self._display != "shown":
+            return False
         return self._tools.takes(index) if kind == "arguments" else self._open == kind
 
     def copied(self, kind: str, characters: int, text: str = "") -> None:
@@ -115,8 +131,10 @@ class Reducer:
         `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
         open block open, if nothing indicates that the answer is complete.
         """
+        unclosed = self._tags.inside
         self._take_text(self._tags.restart())
-        empty = not (self._any_block or self._tools.any)
+        only_thought = self._kept.take() if self._display == "left_out" or (unclosed and self._limit is None) else ""
+        empty = not (self._any_block or self._tools.any or only_thought)
         if self._finish_reason is None and (empty or not marked):
             raise cut_short()
         if empty and self._limit is None and not self._blanks and not is_known(self._finish_reason or ""):
@@ -127,8 +145,13 @@ class Reducer:
         if empty and self._blanks and self._blanks_kind == "text":
             # the answer is only whitespace
             self._write("text", "".join(self._blanks))
+        if only_thought.strip() and not (self._any_text or self._tools.any):
+            # better than an answer with nothing to see
+            self._begin("text")
+            self._writer.text(only_thought.strip())
         self._close()
-        self._write_details()
+        if self._display != "left_out" or self._tools.any:
+            self._write_details()
         stop_reason = self._stop_reason()
         finish = Finish(
             stop_reason=stop_reason,
@@ -202,11 +225,18 @@ class Reducer:
 
     def _take_text(self, pieces: list[tuple[bool, str]]) -> None:
         for thinking, text in pieces:
+            if thinking and self._display == "shown":
+                self._kept.add(text)
             self._place("thinking" if thinking else "text", text)
 
     def _place(self, kind: _Kind, text: str) -> None:
         """Write text to a block of its kind, opened at the first non-blank character."""
         if not text:
+            return
+        if kind == "thinking" and self._display == "left_out":
+            self._characters += len(text)
+            self.unseen += len(text)
+            self._kept.add(text)
             return
         if self._open == kind:
             self._blanks.clear()
@@ -237,14 +267,19 @@ class Reducer:
         self._characters += len(text)
         if kind == "text":
             self._writer.text(text)
-        else:
+        elif self._display == "shown":
             self._writer.thinking(text)
+        else:
+            self.unseen += len(text)
+            self._kept.add(text)
 
     def _begin(self, kind: _Kind) -> None:
         self._close()
-        self._write_details()
+        if self._display != "left_out":
+            self._write_details()
         self._open, self._any_block = kind, True
         if kind == "text":
+            self._any_text = True
             self._writer.begin_text()
         else:
             self._writer.begin_thinking()
@@ -253,7 +288,8 @@ class Reducer:
         if self._open is None:
             return
         if self._open == "thinking":
-            self._writer.signature(SIGNATURE)
+            omitted = self._display == "omitted"
+            self._writer.signature(thinking_signature(self._kept.take()) if omitted else SIGNATURE)
         self._writer.end_block()
         self._open = None
 

@@ -28,6 +28,11 @@ class ThinkTags:
         self._inside = False
         self._behind_tag = False
 
+    @property
+    def inside(self) -> bool:
+        """Whether a tag is open."""
+        return self._inside
+
     def split(self, text: str) -> list[Piece]:
         """Add `text`. Returns the pieces that are then known."""
         text = self._held + text

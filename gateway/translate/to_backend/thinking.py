@@ -6,6 +6,7 @@ from typing import Any, Final
 from gateway.anthropic.auto_mode import checks_action
 from gateway.anthropic.request import Block, MessagesRequest
 from gateway.openai.profile import Profile
+from gateway.translate.both_ways.signed_reasoning import omitted_thinking
 
 _EFFORT_ORDER: Final = ("minimal", "low", "medium", "high", "xhigh", "max")
 # efforts for token budgets, for backends that accept only efforts
@@ -98,7 +99,8 @@ def _budget(request: MessagesRequest, profile: Profile) -> int | None:
 
 def replayed_thinking(blocks: Sequence[Block]) -> str:
     """The thinking of an assistant turn as one text. Redacted thinking contains no readable text."""
-    return "\n".join(block.thinking for block in blocks if block.type == "thinking" and block.thinking)
+    thoughts = (block.thinking or omitted_thinking(block.signature) for block in blocks if block.type == "thinking")
+    return "\n".join(filter(None, thoughts))
 
 
 def missing_thinking(request: MessagesRequest, profile: Profile) -> str:

@@ -76,7 +76,8 @@ async def test_a_request_is_followed_from_its_start_to_its_end(
     async with gateway.get("/events") as response:
         reader = Reader(response)
         await reader.next()
-        body = ask(stream=True, tools=[{"name": "look", "input_schema": {"type": "object"}}])
+        tools = [{"name": "look", "input_schema": {"type": "object"}}]
+        body = ask(stream=True, thinking={"type": "adaptive"}, tools=tools)
         asking = asyncio.create_task(gateway.post("/v1/messages", json=body, headers=headers))
         states = []
         for step, name in zip(steps, [None, "thinking", "writing", "calling a tool"], strict=True):
