@@ -116,8 +116,8 @@ class Catalogue:
         """The backend's model for a client's name, from the list that this token may see.
 
         With `listed` false, it may also be one that the backend may have without listing it: what the user's map gives,
-        or, unless the backend lists all that it has, a name that is not similar to a listed one. Raises ApiError 404,
-        its message naming the nearest and the available models.
+        or any name, if the backend is known to list only a part. Raises ApiError 404, its message naming the nearest
+        and the available models.
         """
         listing, model = self._look_up(name, token)
         if model is None and await self._first_fetch():
@@ -145,9 +145,8 @@ class Catalogue:
             return None
         if (variant := models.variant(name)) is not None:
             return variant
-        # a backend that is known to list only a part is asked for anything
-        known = profile.name != GENERIC.name
-        return Model(id=without_suffix(name), owned_by=models.owner) if known or not models.misspelt(name) else None
+        # of a backend of an unknown kind, a list is the best that there is; one that is known to list a part is asked
+        return None if profile.name == GENERIC.name else Model(id=without_suffix(name), owned_by=models.owner)
 
     async def listed(self, token: str | None) -> list[Model]:
         """The models for a client that requests the list. Raises BackendFault if the backend provides none."""

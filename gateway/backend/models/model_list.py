@@ -20,16 +20,14 @@ _NAMES_MEANT: Final = 3
 # how alike a name must be; less than a third or more than three times as long, it cannot be
 _ALIKE: Final = 0.5
 # of the names that are searched for a similar one: their characters, how many are looked at, how many are compared
-_LONGEST: Final = 100
+_LONGEST: Final = 64
 _MOST_LISTED: Final = 500
-_MOST_COMPARED: Final = 8
+_MOST_COMPARED: Final = 5
 # Claude Code's suffix for a long context, which it removes itself; other clients may not
 _LONG_CONTEXT: Final = "[1m]"
 # what names may have or lack: Gemini's folder, Ollama's default tag, the ending of llama.cpp's files
 _FOLDER: Final = "models/"
 _ENDINGS: Final = (":latest", ".gguf")
-# how alike a name must be to be a misspelling
-_MISSPELT: Final = 0.8
 # Claude Code shows only models whose id contains "claude" or "anthropic"
 _ALIAS: Final = "claude-"
 _SHOWN: Final = ("claude", "anthropic")
@@ -96,10 +94,6 @@ class ModelList:
         model = (self._by_id.get(base) or self._by_lower_case.get(base.lower())) if colon else None
         return structs.replace(model, id=f"{model.id}{without_suffix(name)[len(base) :]}") if model else None
 
-    def misspelt(self, name: str) -> bool:
-        """Whether a listed name is so similar that this one is a misspelling of it."""
-        return bool(_nearest(name.lower(), self._by_lower_case, _MISSPELT))
-
     def unknown(self, name: str) -> ApiError:
         """The error for a name that is not in the list: 404, with the nearest and the available names."""
         near = [self._by_lower_case[match].id for match in _nearest(name.lower(), self._by_lower_case)]
@@ -121,7 +115,7 @@ def _short_form(name: str) -> str:
     return short
 
 
-def _nearest(name: str, names: Iterable[str], alike: float = _ALIKE) -> list[str]:
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
     """The names that resemble `name`, the most similar first.
 
     Comparing two names takes time by the product of their lengths: only a few names are compared, and no long ones.
@@ -133,7 +127,7 @@ def _nearest(name: str, names: Iterable[str], alike: float = _ALIKE) -> list[str
     if len(candidates) > _MOST_COMPARED:
         pairs = _pairs(name)
         candidates = nlargest(_MOST_COMPARED, candidates, key=lambda other: len(pairs & _pairs(other)))
-    return get_close_matches(name, candidates, n=_NAMES_MEANT, cutoff=alike)
+    return get_close_matches(name, candidates, n=_NAMES_MEANT, cutoff=_ALIKE)
 
 
 def _pairs(name: str) -> set[str]:
