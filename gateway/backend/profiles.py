@@ -26,10 +26,11 @@ _PROFILES: Final[dict[str, Profile]] = {
         ),
         # enforced with --enable-strict-thinking (https://docs.sglang.io/docs/advanced_features/thinking_budget)
         Profile(name="sglang", budget_field=("custom_params", "thinking_budget"), lists_all=True),
-        Profile(name="llama.cpp", budget_field=("thinking_budget_tokens",), lists_all=True),
+        # a `tool_choice` that is an object is taken for "auto" without a word; Ollama ignores any
+        Profile(name="llama.cpp", names_tool=False, budget_field=("thinking_budget_tokens",), lists_all=True),
         Profile(name="chutes", lists_all=True),
         # no efforts: a model that cannot think answers 400 to them, and one that can thinks by default
-        Profile(name="ollama", thinking_control="reasoning_effort", reasoning_field="reasoning"),
+        Profile(name="ollama", names_tool=False, thinking_control="reasoning_effort", reasoning_field="reasoning"),
         Profile(
             name="openrouter",
             thinking_control="reasoning",

@@ -44,6 +44,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     parts_user_from_tool: bool = False
     # whether a call's arguments come in one piece unless `tool_stream` is set
     holds_tool_calls: bool = False
+    # whether `tool_choice` may name a tool; if not, the tool is offered alone, and `required`
+    names_tool: bool = True
+    # whether it may think while `tool_choice` demands a call
+    thinks_when_forced: bool = True
     # maximum number of tools
     max_tools: int | None = None
     # the header for the key; any but `Authorization` holds the bare key

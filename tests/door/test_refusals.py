@@ -142,3 +142,89 @@ async def test_output_that_does_not_fit_is_asked_for_again(
     response = await gateway.post("/v1/messages", json=ask(stream=True, max_tokens=64000), headers=TOKEN)
     assert events(await response.read())[-1][0] == "message_stop"
     assert scripted.requests[1].json["max_tokens"] < 64000
+
+
+# tools
+
+TOOLS: list[Json] = [
+    {"name": "Read", "input_schema": {"type": "object"}},
+    {"name": "Write", "input_schema": {"type": "object"}},
+]
+FORCED: Json = {"tools": TOOLS, "tool_choice": {"type": "tool", "name": "Write"}}
+
+
+async def test_a_forced_tool_is_asked_for_without_thinking_then_alone_then_not_at_all(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [
+        refused("tool_choice 'specified' is incompatible with thinking enabled"),
+        refused("Invalid tool_choice type: 'object'. Supported string values: none, auto, required"),
+        refused("tool_choice is not supported"),
+        said("Hi", streaming=False),
+        said("Hi", streaming=False),
+    ]
+    gateway = await start_gateway(scripted.url)
+    request = ask(max_tokens=4000, thinking={"type": "enabled", "budget_tokens": 2000}, **FORCED)
+    for _ in "ab":
+        response = await gateway.post("/v1/messages", json=request, headers=TOKEN)
+        assert response.status == 200
+    sent = [request.json for request in scripted.requests]
+    assert [body["chat_template_kwargs"]["enable_thinking"] for body in sent] == [True, False, False, False, False]
+    assert [body.get("tool_choice") for body in sent] == [
+        {"type": "function", "function": {"name": "Write"}},
+        {"type": "function", "function": {"name": "Write"}},
+        "required",
+        None,
+        None,
+    ]
+    assert [[tool["function"]["name"] for tool in body["tools"]] for body in sent[2:]] == [["Write"]] * 3
+
+    # what is not forced thinks as before
+    scripted.answers = [said("Hi", streaming=False)]
+    response = await gateway.post("/v1/messages", json={**request, "tool_choice": {"type": "auto"}}, headers=TOKEN)
+    assert response.status == 200
+    assert scripted.requests[-1].json["chat_template_kwargs"]["enable_thinking"]
+    assert len(scripted.requests[-1].json["tools"]) == 2
+
+
+@pytest.mark.parametrize("profile", ["llama.cpp", "ollama"])
+async def test_a_server_that_ignores_the_name_is_offered_that_tool_alone(
+    profile: str, scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [said("Hi", streaming=False)]
+    gateway = await start_gateway(scripted.url, backend_profile=profile)
+    response = await gateway.post("/v1/messages", json=ask(**FORCED), headers=TOKEN)
+    assert response.status == 200
+    sent = scripted.requests[0].json
+    assert sent["tool_choice"] == "required"
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["Write"]
+
+
+async def test_a_schema_that_no_grammar_fits_is_sent_plainer_and_its_data_stay(
+    scripted: ScriptedBackend, start_gateway: StartGateway
+) -> None:
+    scripted.answers = [refused("failed to parse grammar"), said("Hi", streaming=False), said("Hi", streaming=False)]
+    gateway = await start_gateway(scripted.url)
+    data = {"pattern": "x", "format": "y"}
+    schema = {
+        "type": "object",
+        "properties": {
+            "format": {"type": "string", "pattern": "^a+$", "minLength": 1, "enum": ["pattern", "format"]},
+            "pattern": {"type": "object", "default": data, "const": data, "examples": [data]},
+        },
+        "required": ["format", "pattern"],
+    }
+    for _ in "ab":
+        request = ask(tools=[{"name": "Grep", "input_schema": schema}])
+        response = await gateway.post("/v1/messages", json=request, headers=TOKEN)
+        assert response.status == 200
+    assert len(scripted.requests) == 3
+    for sent in scripted.requests[1:]:
+        assert sent.json["tools"][0]["function"]["parameters"] == {
+            "type": "object",
+            "properties": {
+                "format": {"type": "string", "enum": ["pattern", "format"]},
+                "pattern": {"type": "object", "default": data, "const": data, "examples": [data]},
+            },
+            "required": ["format", "pattern"],
+        }

@@ -24,7 +24,8 @@ _PASSED: Final = frozenset({400, 402, 403, 404, 408, 409, 413, 429})
 # llama.cpp answers 500 to some invalid requests (tests/samples/backends/llama-server-b10434/err_image_data_url.http)
 _CLIENT_FAULT: Final = re.compile(
     r"image input is not supported|Failed to parse (?:tools|tool call arguments|messages)|parse_error"
-    r"|Unsupported (?:tool|content)|unsupported content"
+    r"|Unsupported (?:tool|content)|unsupported content|[Ff]ailed to (?:parse|initialize) (?:grammar|samplers)"
+    r"|JSON schema conversion failed|Invalid tool_choice|[Ff]ailed to (?:load|decode) image"
 )
 # a lack of capacity is the fault of neither the request nor the account (musistudio/claude-code-router#436)
 _CAPACITY: Final = re.compile(

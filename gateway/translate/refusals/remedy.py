@@ -103,8 +103,80 @@ _MOST_DESCRIPTION: Final = re.compile(
     r"tools\[\d{1,9}\]\.function\.description'?: string too long\. "
     r"Expected a string with maximum length (\d{1,9})(?!\d)"
 )
+# Kimi's words, that the specified choice is incompatible with thinking, and those of DeepSeek, DashScope and Anthropic
+_NO_FORCED_THINKING: Final = re.compile(
+    r"tool_choice[^\n]{0,120}(?:thinking|reasoning)|(?:[Tt]hinking|[Rr]easoner?)[^\n]{0,120}tool_choice"
+)
+_REFUSES: Final = (
+    r"(?:invalid|unsupported|not (?:be )?(?:supported|allowed|permitted|valid|available|implemented)|support|must be"
+    r"|should be|expected|unknown|unexpected|unrecogni[sz]ed|extra inputs)"
+)
+_NO_TOOL_CHOICE: Final = re.compile(
+    rf"tool_choice[^\n]{{0,80}}?{_REFUSES}|{_REFUSES}[^\n]{{0,80}}?tool_choice", re.IGNORECASE
+)
+# with these, a server says how it must be started to know tools at all
+_NEEDS_OPTION: Final = re.compile(r"tool choice requires --|requires --(?:tool-call-parser|enable-auto)")
 # Gemini names each keyword on a separate line
 _SCHEMA_KEYWORD: Final = re.compile(r"""Unknown name "([\w$]{1,64})" at '(?:tools|request\.tools)\[""")
+# a server that cannot make a grammar of a schema, and does not say of which: llama.cpp, vLLM's and SGLang's xgrammar
+_NO_GRAMMAR: Final = re.compile(
+    r"failed to (?:parse|initialize|compile|convert)[^\n]{0,40}(?:grammar|schema)|schema conversion failed"
+    r"|not supported by xgrammar|(?:invalid|unsupported) (?:json )?(?:schema|grammar)|grammar (?:error|compilation)"
+    r"|pattern must start with|moonshot flavored json schema|could not understand the instance"
+    r"|error resolving ref|invalid schema for function",
+    re.IGNORECASE,
+)
+# a keyword at the end of a path into a schema (Gemini), or quoted in words about one
+_KEYWORD_IN_PATH: Final = re.compile(r"(?:parameters|properties)[^\s:]{0,300}\.(\w{1,32}): ")
+_KEYWORD: Final = r"[`'\"](\$?[A-Za-z]{1,32})[`'\"]"
+_KEYWORDS_IN_WORDS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{_KEYWORD} (?:keyword |field )?(?:is|are) (?:not (?:supported|permitted|allowed|valid)|unsupported)",
+        rf"(?:unsupported|unimplemented|unknown) (?:json )?(?:schema )?(?:key|keyword|field)s?:? ?[\[{{(]? ?{_KEYWORD}",
+        rf"(?:does not|doesn't) support (?:the )?(?:json )?(?:schema )?(?:keyword |field |property )?{_KEYWORD}",
+    )
+)
+# keywords that only narrow what a model may write: a tool works without them
+_SPARE_KEYWORDS: Final = frozenset(
+    {
+        "$comment",
+        "$id",
+        "$schema",
+        "contains",
+        "contentEncoding",
+        "contentMediaType",
+        "dependentRequired",
+        "dependentSchemas",
+        "deprecated",
+        "else",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "if",
+        "maxContains",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "maximum",
+        "minContains",
+        "minItems",
+        "minLength",
+        "minProperties",
+        "minimum",
+        "multipleOf",
+        "not",
+        "pattern",
+        "patternProperties",
+        "propertyNames",
+        "readOnly",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+        "writeOnly",
+    }
+)
 _MOST_TOOLS: Final = tuple(
     re.compile(pattern)
     for pattern in (
@@ -186,6 +258,7 @@ def find_remedy(
         said = _Said(fault.said)
         if (better := rule(said, chat, profile)) is not None and better != profile:
             written = _may_hold(sent, said.found) or any(_is_value(sent, field) for field in said.fields)
+            written = written or (bool(said.once) and sent.lower().count(said.once) > 1)
             return Remedy(profile=better, learnable=not written and len(better.schema_drops) <= _MOST_KEYWORDS)
     room = _room(fault, estimated_input)
     return None if room is None else Remedy(profile=profile, max_tokens=room)
@@ -199,6 +272,8 @@ class _Said:
         self.found: list[str] = []
         # the request's fields that the backend named
         self.fields: list[str] = []
+        # a word that a client has not written if the request has it once
+        self.once = b""
 
     def search(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         match = pattern.search(self.text)
@@ -275,6 +350,50 @@ def _plainer_schemas(said: _Said, _: ChatRequest, profile: Profile) -> Profile |
     return structs.replace(profile, schema_drops=keywords)
 
 
+def _spare_schemas(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
+    """The profile without the keywords that the words name, or without all that can be spared if they name none."""
+    if not ("tools" in chat or "response_format" in chat):
+        return None
+    named = _SPARE_KEYWORDS.intersection(said.findall(_KEYWORD_IN_PATH))
+    for pattern in _KEYWORDS_IN_WORDS:
+        named = named or _SPARE_KEYWORDS.intersection(said.findall(pattern))
+    if named and not named <= profile.schema_drops:
+        return structs.replace(profile, schema_drops=profile.schema_drops | named)
+    if said.search(_NO_GRAMMAR):
+        return structs.replace(profile, schema_drops=profile.schema_drops | _SPARE_KEYWORDS)
+    return None
+
+
+def _other_choice(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
+    """How to demand a call otherwise: without thinking, with one tool on offer, or not at all."""
+    choice = chat.get("tool_choice")
+    if choice is None or _NEEDS_OPTION.search(said.text):
+        return None
+    forced = choice not in ("auto", "none")
+    if forced and _thinks(chat) and profile.thinks_when_forced and said.search(_NO_FORCED_THINKING):
+        said.once = b"tool_choice"
+        return structs.replace(profile, thinks_when_forced=False)
+    if not said.search(_NO_TOOL_CHOICE):
+        return None
+    said.once = b"tool_choice"
+    if isinstance(choice, dict):
+        return structs.replace(profile, names_tool=False)
+    return structs.replace(profile, drops=profile.drops | {"tool_choice"})
+
+
+def _thinks(chat: ChatRequest) -> bool:
+    """Whether a request switches thinking on."""
+    fields: dict[str, Any] = {**chat}
+    kwargs, thinking = fields.get("chat_template_kwargs") or {}, fields.get("thinking") or {}
+    return bool(
+        kwargs.get("enable_thinking")
+        or fields.get("enable_thinking")
+        or thinking.get("type") == "enabled"
+        or fields.get("reasoning")
+        or fields.get("reasoning_effort", "none") != "none"
+    )
+
+
 def _fewer_tokens(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     asked = chat.get("max_tokens") or chat.get("max_completion_tokens") or 0
     most = _number(said, _MOST_TOKENS)
@@ -326,6 +445,8 @@ _RULES: Final[tuple[Callable[[_Said, ChatRequest, Profile], Profile | None], ...
     _fewer_tools,
     _shorter_descriptions,
     _plainer_schemas,
+    _other_choice,
+    _spare_schemas,
     _fewer_tokens,
     _without_field,
 )

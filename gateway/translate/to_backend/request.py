@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import structs
+
 from gateway.anthropic.errors import InvalidRequest
 from gateway.anthropic.request import Format, MessagesRequest
 from gateway.openai.profile import Profile
@@ -13,7 +15,8 @@ from gateway.translate.to_backend.messages import translate_messages
 from gateway.translate.to_backend.offered_tools import offer_tools
 from gateway.translate.to_backend.system import system_text
 from gateway.translate.to_backend.thinking import missing_thinking, thinking_fields
-from gateway.translate.to_backend.tools import translate_choice
+from gateway.translate.to_backend.tool_limits import plainer
+from gateway.translate.to_backend.tools import forces_call, translate_choice
 
 
 def translate_request(
@@ -30,8 +33,10 @@ def translate_request(
     Deterministic: the result depends only on the arguments, so the same conversation gives the same bytes. Raises
     InvalidRequest.
     """
+    if not profile.thinks_when_forced and forces_call(request.tool_choice):
+        request = structs.replace(request, thinking=None)
     tools, notes = offer_tools(request.tools, request.tool_choice, profile)
-    response_format = _response_format(request)
+    response_format = _response_format(request, profile)
     if response_format is not None and "response_format" in profile.drops:
         notes = [*notes, _format_note(response_format)]
     messages: list[ChatMessage] = []
@@ -63,8 +68,12 @@ def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: P
     """The tool fields; none without tools, as OpenAI and vLLM refuse an empty list and a choice without tools."""
     fields: ChatRequest = {}
     if tools:
+        choice = translate_choice(request.tool_choice, tools)
+        if isinstance(choice, dict) and not profile.names_tool:
+            tools = [tool for tool in tools if tool["function"]["name"] == choice["function"]["name"]]
+            choice = "required"
         fields["tools"] = tools
-        if (choice := translate_choice(request.tool_choice, tools)) is not None:
+        if choice is not None:
             fields["tool_choice"] = choice
         if request.tool_choice is not None and request.tool_choice.disable_parallel_tool_use:
             fields["parallel_tool_calls"] = False
@@ -95,14 +104,14 @@ def _sampling(request: MessagesRequest, profile: Profile, context_window: int | 
     return fields
 
 
-def _response_format(request: MessagesRequest) -> dict[str, Any] | None:
+def _response_format(request: MessagesRequest, profile: Profile) -> dict[str, Any] | None:
     wanted: Format | None = request.output_config.format if request.output_config else None
     wanted = wanted or request.output_format
     if wanted is None or wanted.type != "json_schema":
         return None
     if bytes(wanted.schema) in (b"", b"null"):
         raise InvalidRequest("output_config.format.schema: Field required")
-    return {"type": "json_schema", "json_schema": {"name": "response", "schema": wanted.schema}}
+    return {"type": "json_schema", "json_schema": {"name": "response", "schema": plainer(wanted.schema, profile)}}
 
 
 def _format_note(response_format: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ from gateway.translate.both_ways.tool_names import backend_name
 
 # JSON Schema keywords whose values map arbitrary names to schemas
 _NAMED: Final = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+# keywords whose values are data, which may look like schemas
+_DATA: Final = frozenset({"default", "enum", "const", "examples", "example", "required"})
 
 
 def fit_tools(
@@ -27,9 +29,7 @@ def fit_tools(
     for spec in kept:
         if note := _fit_description(spec, profile.max_description):
             notes.append(note)
-        if profile.schema_drops:
-            schema = _without(msgspec.json.decode(spec["function"]["parameters"]), profile.schema_drops)
-            spec["function"]["parameters"] = Raw(msgspec.json.encode(schema))
+        spec["function"]["parameters"] = plainer(spec["function"]["parameters"], profile)
     return kept, [spec["function"]["name"] for spec in too_many], notes
 
 
@@ -57,8 +57,15 @@ def _fit_description(spec: ToolSpec, limit: int | None) -> str:
     return f"The description of the tool {function['name']} goes on:\n{description[limit:]}"
 
 
+def plainer(schema: Raw, profile: Profile) -> Raw:
+    """A schema without the keywords that the backend refuses."""
+    if not profile.schema_drops:
+        return schema
+    return Raw(msgspec.json.encode(_without(msgspec.json.decode(schema), profile.schema_drops)))
+
+
 def _without(schema: Any, keywords: frozenset[str]) -> Any:
-    """A schema without these keywords, at any depth."""
+    """A schema without these keywords, at any depth. Data in it, such as defaults, stay as they are."""
     if isinstance(schema, list):
         return [_without(item, keywords) for item in schema]
     if not isinstance(schema, dict):
@@ -66,6 +73,8 @@ def _without(schema: Any, keywords: frozenset[str]) -> Any:
     return {
         name: {key: _without(item, keywords) for key, item in value.items()}
         if name in _NAMED and isinstance(value, dict)
+        else value
+        if name in _DATA
         else _without(value, keywords)
         for name, value in schema.items()
         if name not in keywords

@@ -69,6 +69,11 @@ def translate_choice(choice: ToolChoice | None, offered: Sequence[ToolSpec]) -> 
     raise InvalidRequest("tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'")
 
 
+def forces_call(choice: ToolChoice | None) -> bool:
+    """Whether the model must call a tool."""
+    return choice is not None and choice.type in ("any", "tool")
+
+
 def _meant(name: str, offered: Sequence[str]) -> Sequence[str]:
     """The offered tools that a client may mean by a name."""
     if (whole := backend_name(name)) in offered:

@@ -399,3 +399,84 @@ def test_others_do_not_learn_any_number_of_keywords() -> None:
         assert found is not None
         assert len(found.profile.schema_drops) == known + 1
         assert found.learnable == (known < 100)
+
+
+TOOL: ToolSpec = {"type": "function", "function": {"name": "Read", "parameters": Raw(b"{}")}}
+FORCED: ChatRequest = {
+    **CHAT,
+    "tools": [TOOL],
+    "tool_choice": {"type": "function", "function": {"name": "Read"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "learnt"),
+    [
+        ("tool_choice 'specified' is incompatible with thinking enabled", {"thinks_when_forced": False}),
+        ("Thinking mode does not support this tool_choice", {"thinks_when_forced": False}),
+        ("Thinking may not be enabled when tool_choice forces tool use.", {"thinks_when_forced": False}),
+        (
+            "The tool_choice parameter does not support being set to required or object in thinking mode",
+            {"thinks_when_forced": False},
+        ),
+        ("Invalid tool_choice type: 'object'. Supported string values: none, auto, required", {"names_tool": False}),
+        ("tool_choice: Input should be 'auto', 'none' or 'required'", {"names_tool": False}),
+        ("No endpoints found that support the provided 'tool_choice' value.", {"names_tool": False}),
+    ],
+)
+def test_a_call_is_demanded_otherwise(text: str, learnt: dict[str, Any]) -> None:
+    assert remedy(text, chat=FORCED) == Remedy(profile=structs.replace(GENERIC, **learnt))
+
+
+def test_what_cannot_be_demanded_is_left_out() -> None:
+    text = "tool_choice is not supported"
+    assert remedy(text, chat={**FORCED, "tool_choice": "required"}) == Remedy(profile=without("tool_choice"))
+    assert remedy(text, chat=CHAT) is None
+
+
+def test_a_server_without_tools_says_how_to_start_it() -> None:
+    text = 'tool_choice="required" requires --tool-call-parser to be set'
+    assert remedy(text, chat={**FORCED, "tool_choice": "required"}) is None
+
+
+def test_a_choice_that_a_client_wrote_of_teaches_nothing() -> None:
+    text = "Invalid tool_choice type: 'object'"
+    assert learnable(text, chat=FORCED)
+    assert not learnable(text, "x/tool_choice", chat=FORCED)
+
+
+@pytest.mark.parametrize(
+    ("text", "keywords"),
+    [
+        (
+            "* GenerateContentRequest.tools[0].function_declarations[3].parameters.properties[url].format: only 'enum' "
+            "and 'date-time' are supported for STRING type",
+            {"format"},
+        ),
+        ("In context=('properties', 'url'), 'pattern' is not permitted.", {"pattern"}),
+        ("Unsupported JSON schema fields: {'minLength'}", {"minLength"}),
+        ("""Grammar error: Unimplemented keys: ["multipleOf"]""", {"multipleOf"}),
+    ],
+)
+def test_keywords_that_are_named_are_taken_out(text: str, keywords: set[str]) -> None:
+    found = remedy(text, chat=FORCED)
+    assert found == Remedy(profile=structs.replace(GENERIC, schema_drops=frozenset(keywords)))
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("failed to parse grammar", 400),
+        ("Failed to initialize samplers: failed to parse grammar", 500),
+        ("The provided JSON schema contains features not supported by xgrammar.", 400),
+        ("JSON schema conversion failed:\nPattern must start with '^' and end with '$'", 400),
+        ("tools.function.parameters is not a valid moonshot flavored json schema, details: <x>", 400),
+    ],
+)
+def test_what_names_no_keyword_takes_out_all_that_a_tool_can_spare(text: str, status: int) -> None:
+    found = remedy(text, status, chat=FORCED)
+    assert found is not None
+    assert {"pattern", "format", "minLength", "not"} <= found.profile.schema_drops
+    assert not {"type", "properties", "enum", "const", "default", "required", "items"} & found.profile.schema_drops
+    again = find_remedy(fault_from_response(status, {}, text.encode()), FORCED, found.profile, 5000)
+    assert again is None
