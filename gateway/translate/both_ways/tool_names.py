@@ -6,7 +6,7 @@ same from turn to turn.
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -21,6 +21,11 @@ from gateway.openai.request import ChatMessage
 # (https://platform.openai.com/docs/api-reference/chat/create, `tools.function.name`)
 _NAME_LIMIT: Final = 64
 _CLIENT_ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
+# around a name, and behind it in Kimi's ids
+_QUOTES: Final = " \t\r\n\"'`()"
+_NUMBER: Final = re.compile(r":[0-9]{1,6}$")
+# between a namespace and a name
+_SEPARATOR: Final = re.compile(r"[.:/]")
 _ENCODED: Final = "toolu_b64_"
 
 
@@ -35,29 +40,70 @@ def backend_name(name: str, toolset: str | None = None) -> str:
     return f"{name[:55]}_{blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def client_names(tools: Sequence[Tool] | None) -> dict[str, str]:
+class ClientNames(dict[str, str]):
     """The client's names by their form for the backend: shortened names, and members of toolsets (`Member`). Names that
-    have only one form are absent.
+    have only one form are absent. `offered`: the names of all tools in their form for the backend.
     """
+
+    __slots__ = ("offered",)
+
+    def __init__(self, names: Mapping[str, str] | None = None, offered: Iterable[str] = ()) -> None:
+        super().__init__(names or {})
+        self.offered = frozenset(offered)
+
+
+def client_names(tools: Sequence[Tool] | None) -> ClientNames:
+    """The client's names by their form for the backend."""
     if not tools:
-        return {}
+        return ClientNames()
     if isinstance(tools, SharedTools):
-        known: dict[str, str] | None = tools.made.get(client_names)
+        known: ClientNames | None = tools.made.get(client_names)
         if known is None:
             known = tools.made[client_names] = _changed_names(tools)
         return known
     return _changed_names(tools)
 
 
-def _changed_names(tools: Iterable[Tool]) -> dict[str, str]:
-    changed: dict[str, str] = {}
+def client_name(name: str, names: Mapping[str, str]) -> str:
+    """The client's name of the tool that a backend calls. `names`: those of the client.
+
+    Models and parsers leave parts of the template in a name (`get_weather<|channel|>commentary`), put a namespace in
+    front (`functions.get_weather`) or a number behind, or change its case. Such a name becomes that of the offered
+    tool, if exactly one fits.
+    """
+    known = names.get(name)
+    offered = names.offered if isinstance(names, ClientNames) else None
+    if known is None and offered and name not in offered and (fitting := _fitting_name(name, offered)):
+        return names.get(fitting, fitting)
+    return name if known is None else known
+
+
+def _fitting_name(name: str, offered: frozenset[str]) -> str | None:
+    bare = _NUMBER.sub("", name.partition("<|")[0].rpartition("to=")[2].strip(_QUOTES))
+    for candidate in (bare, _SEPARATOR.split(bare)[-1]):
+        if candidate in offered:
+            return candidate
+        alike = [known for known in offered if candidate and _folded(known) == _folded(candidate)]
+        if len(alike) == 1:
+            return alike[0]
+    return None
+
+
+def _folded(name: str) -> str:
+    return name.replace("-", "_").lower()
+
+
+def _changed_names(tools: Iterable[Tool]) -> ClientNames:
+    changed, offered = dict[str, str](), set[str]()
     for tool in tools:
         if tool.type in TOOLSETS:
             for member, _, _, toolset in client_tools(tool) or ():
                 changed[backend_name(member, toolset)] = Member(member, toolset or "")
-        elif tool.name and len(tool.name) > _NAME_LIMIT:
-            changed[backend_name(tool.name)] = tool.name
-    return changed
+        elif tool.name:
+            offered.add(backend_name(tool.name))
+            if len(tool.name) > _NAME_LIMIT:
+                changed[backend_name(tool.name)] = tool.name
+    return ClientNames(changed, offered.union(changed))
 
 
 def client_id(call_id: str) -> str:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
-from gateway.openai.chunk import Chunk, Delta, ToolCall, Usage
+from gateway.openai.chunk import Choice, Chunk, Delta, ToolCall, Usage
 from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails, thinking_signature
 from gateway.translate.from_backend.answer_limits import CALLS, ITEMS, too_large
 from gateway.translate.from_backend.finish_reasons import is_known, meaning, reason_text
 from gateway.translate.from_backend.think_tags import ThinkTags
-from gateway.translate.from_backend.thinking_display import Display, KeptThinking
+from gateway.translate.from_backend.thinking_display import Display, Kept
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
 from gateway.translate.from_backend.usage import translate_usage
 from gateway.translate.refusals.faults import BackendFault, cut_short, fault_of_choice
@@ -29,6 +29,7 @@ class Reducer:
     __slots__ = (
         "_any_block",
         "_any_text",
+        "_aside",
         "_blanks",
         "_blanks_kind",
         "_characters",
@@ -40,6 +41,8 @@ class Reducer:
         "_limit",
         "_matched_stop",
         "_open",
+        "_own_calls",
+        "_parted",
         "_refused",
         "_stops",
         "_tags",
@@ -64,8 +67,11 @@ class Reducer:
         self._stops = stop_sequences
         self._open: _Kind | None = None
         self._any_block = self._any_text = False
+        # whether the first choice has calls, whether another one has, and the text of others
+        self._own_calls = self._parted = False
+        self._aside = Kept()
         self._display = display
-        self._kept = KeptThinking()
+        self._kept = Kept()
         # characters of thinking that the client does not see
         self.unseen = 0
         self._blanks: list[str] = []
@@ -91,6 +97,7 @@ class Reducer:
             raise too_large(f"more than {ITEMS} choices")
         for choice in choices:
             if choice.index not in (0, None, "0"):
+                self._other_choice(choice)
                 continue
             delta = choice.delta or choice.message
             if delta is not None:
@@ -103,6 +110,26 @@ class Reducer:
                 self._take_finish_reason(reason_text(choice.finish_reason), choice.native_finish_reason)
             if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:
                 self._matched_stop = matched
+
+    def _other_choice(self, choice: Choice) -> None:
+        """A choice that nobody asked for: some backends (Copilot) put the text and each call into choices of their own.
+
+        Its calls count if the first choice has none, and its text if nothing else has any; otherwise it is another
+        answer, which nobody asked for, either.
+        """
+        delta, number = choice.delta or choice.message, choice.index
+        if delta is None or type(number) is not int or not 0 < number <= ITEMS:
+            return
+        if delta.tool_calls and not self._own_calls:
+            self._parted = True
+            for call in delta.tool_calls[:CALLS]:
+                if type(call.index) is int:
+                    call.index += number << 20
+                self._tool_call(call)
+        elif isinstance(delta.content, str):
+            self._aside.add(delta.content)
+        if self._parted and choice.finish_reason:
+            self._take_finish_reason(reason_text(choice.finish_reason), choice.native_finish_reason)
 
     @property
     def finished(self) -> bool:
@@ -133,6 +160,8 @@ class Reducer:
         """
         unclosed = self._tags.inside
         self._take_text(self._tags.restart())
+        if not self._any_text and self._blanks_kind == "text" and not "".join(self._blanks).strip():
+            self._place("text", self._aside.take().strip())
         only_thought = self._kept.take() if self._display == "left_out" or (unclosed and self._limit is None) else ""
         empty = not (self._any_block or self._tools.any or only_thought)
         if self._finish_reason is None and (empty or not marked):
@@ -206,6 +235,7 @@ class Reducer:
             self._refused = True
             self._place("text", delta.refusal)
         if delta.tool_calls:
+            self._own_calls = True
             if len(delta.tool_calls) > CALLS:
                 raise too_large(f"more than {CALLS} tool calls")
             for call in delta.tool_calls:

@@ -14,7 +14,7 @@ Display = Literal["shown", "omitted", "left_out"]
 thinking has it as text.
 """
 
-# of thinking that is kept, in characters: the longest answers of models have less than 1 Mi tokens
+# of what is kept, in characters: the longest answers of models have less than 1 Mi tokens
 _MOST_KEPT: Final = 4 * 1024 * 1024
 
 
@@ -25,8 +25,8 @@ def display_of(request: MessagesRequest) -> Display:
     return "omitted" if request.thinking.display == "omitted" else "shown"
 
 
-class KeptThinking:
-    """Thinking that may be needed at the end of its block, or of the answer."""
+class Kept:
+    """Text that may be needed at the end of its block, or of the answer."""
 
     __slots__ = ("_text", "characters")
 

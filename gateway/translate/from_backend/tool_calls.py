@@ -22,7 +22,7 @@ from gateway.anthropic.message import tool_input
 from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.both_ways.signed_reasoning import pack_extra_content
-from gateway.translate.both_ways.tool_names import client_id
+from gateway.translate.both_ways.tool_names import client_id, client_name
 from gateway.translate.from_backend.answer_limits import ARGUMENTS, CALLS, MIB, NAME, too_large
 
 # arguments that may be a placeholder for the actual ones, or complete
@@ -186,7 +186,7 @@ class ToolCalls:
     __slots__ = ("_calls", "_characters", "_ids", "_known", "_last", "_names", "_queue", "_writer", "_wrote")
 
     def __init__(self, writer: BlockWriter, names: Mapping[str, str]) -> None:
-        """`names` maps shortened tool names back to the client's."""
+        """`names` maps tool names back to the client's (`client_name`)."""
         self._writer = writer
         self._names = names
         self._queue: list[_Call] = []  # unfinished calls; the first is live
@@ -275,7 +275,7 @@ class ToolCalls:
         if not call.started:
             call.client_id = self._unique_id(call.id)
             self._send_extra_content(call)
-            self._writer.begin_tool_use(call.client_id, self._names.get(call.name, call.name))
+            self._writer.begin_tool_use(call.client_id, client_name(call.name, self._names))
             call.started = True
         for text in call.arguments[call.sent :]:
             self._writer.input_json(text)

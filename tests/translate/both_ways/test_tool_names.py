@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from gateway.anthropic.request import Tool
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage
-from gateway.translate.both_ways.tool_names import backend_id, backend_name, client_id, client_names, fit_ids
+from gateway.translate.both_ways.tool_names import (
+    backend_id,
+    backend_name,
+    client_id,
+    client_name,
+    client_names,
+    fit_ids,
+)
 
 LONG = "mcp__plugin_playwright_playwright__" + "browser_take_screenshot_of_everything"
 SHORT = "mcp__plugin_playwright_playwright__browser_take_screens_a943f007"
@@ -140,3 +147,38 @@ def test_ids_of_a_length_at_most(length: int, sent: int) -> None:
     call_id = messages[1]["tool_calls"][0]["id"]
     assert (len(call_id), call_id == "x" * length) == (sent, length == sent)
     assert messages[2]["tool_call_id"] == call_id
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("get_weather", "get_weather"),
+        ("get_weather<|channel|>commentary", "get_weather"),
+        ("get_weather<|channel|>json", "get_weather"),
+        ("functions.get_weather", "get_weather"),
+        ("functions.get_weather:0", "get_weather"),
+        ("default_api.get_weather", "get_weather"),
+        ("functions:get_weather", "get_weather"),
+        ("commentary to=functions.get_weather", "get_weather"),
+        (" get_weather\n", "get_weather"),
+        ("`get_weather()`", "get_weather"),
+        ("GET_WEATHER", "get_weather"),
+        ("get-weather", "get_weather"),
+        ("bash", "Bash"),
+        ("functions.bash", "Bash"),
+        pytest.param(f"functions.{backend_name(LONG)}", LONG, id="a shortened name"),
+        ("mcp__a__read", "mcp__a__read"),
+        pytest.param("READ", "READ", id="two fit"),
+        pytest.param("Read.File", "Read.File", id="not offered"),
+        pytest.param("get_weather_now", "get_weather_now", id="longer"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_a_name_with_noise_is_that_of_the_only_tool_that_fits(called: str, name: str) -> None:
+    names = client_names(tools("get_weather", "Bash", "Read", "read", "mcp__a__read", LONG))
+    assert client_name(called, names) == name
+
+
+def test_without_tools_a_name_is_left_alone() -> None:
+    assert client_name("functions.get_weather", client_names(None)) == "functions.get_weather"
+    assert client_name("functions.get_weather", {}) == "functions.get_weather"

@@ -36,8 +36,9 @@ def shown(display: Display, *chunks: Chunk, copies: bool = True) -> list[Event]:
     """The events behind `message_start`, one read for each chunk."""
     translator = StreamTranslator(display=display, copies=copies)
     translator.writer.message_start("msg_1", "model-1", ESTIMATED_INPUT)
-    for chunk in (*chunks, USAGE, "[DONE]"):
+    for chunk in (*chunks, USAGE):
         translator.feed(sse(chunk))
+    translator.feed(sse("[DONE]"))
     translator.end(estimated_input=ESTIMATED_INPUT)
     return parse(translator.writer.take())[1:]
 
