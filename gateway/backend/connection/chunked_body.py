@@ -175,8 +175,8 @@ class ChunkedBody:
         """The content of the chunks, and of the parts of chunks, in `data`."""
         data, self._rest = self._rest + data, b""
         pieces: list[bytes] = []
-        at, length, looked, singly = 0, len(data), False, 0
-        while at < length and not self._over:
+        at, length, looked, count = 0, len(data), False, 0
+        while at < length and not self._over and count <= _MOST_CHUNKS:
             if self._left:
                 piece = data[at : at + self._left]
                 pieces.append(piece)
@@ -189,19 +189,14 @@ class ChunkedBody:
                 continue
             if not looked:
                 whole, passed = _whole_chunks(data[at:])
-                if len(whole) > _MOST_CHUNKS:
-                    self._refuse("its chunks are too small")
-                    break
+                count = len(whole)
                 pieces += whole
                 at += passed
                 looked = True
                 if data[at:] == _END:
                     self.ended, at = True, length
                 continue
-            singly += 1
-            if singly > _MOST_CHUNKS:
-                self._refuse("its chunks are too small")
-                break
+            count += 1
             line_end = data.find(_LINE_END, at, at + _LONGEST_SIZE)
             size = _size(data[at:line_end]) if line_end > 0 else None
             if line_end < 0 and length - at < _LONGEST_SIZE:
@@ -217,6 +212,8 @@ class ChunkedBody:
                     at, self._left = start, size
             else:
                 at = self._pass_last(data, at, line_end)
+        if count > _MOST_CHUNKS and not self._over:
+            self._refuse("its chunks are too small")
         if self.ended or self.given_back:
             self._resume()
             self._give_back(data[at:])

@@ -232,7 +232,7 @@ def _read(data: bytes) -> Chunk:
         raise
     if chunk.choices and chunk.error is None and chunk.base_resp is None:
         return chunk
-    if chunk.is_error or (not chunk.choices and is_error_in_answer(data)):
+    if chunk.is_error or (not chunk.choices and chunk.usage is None and is_error_in_answer(data)):
         raise fault_in_answer(data)
     return chunk
 

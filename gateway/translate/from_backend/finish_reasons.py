@@ -108,7 +108,7 @@ def meaning(reason: str) -> Meaning:
 
 def is_known(reason: str) -> bool:
     """Whether the reason is one with which answers end, even if they are empty."""
-    return _word(reason) in _MEANINGS
+    return reason in _MEANINGS or _word(reason) in _MEANINGS
 
 
 def reason_text(value: Any) -> str:
