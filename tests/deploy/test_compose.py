@@ -113,6 +113,14 @@ def test_the_commands_of_the_readme_are_taken(block: Block) -> None:
 
 
 @pytest.mark.deploy_tools
+def test_caddys_image_can_be_given_by_digest() -> None:
+    image = f"docker.io/library/caddy:2-alpine@sha256:{'0123456789abcdef' * 4}"
+
+    assert services(CADDY_IMAGE=image)["caddy"]["image"] == image
+    assert "#CADDY_IMAGE=docker.io/library/caddy:2-alpine@sha256:" in (DEPLOY / ".env.example").read_text()
+
+
+@pytest.mark.deploy_tools
 def test_the_machine_is_the_default_backend() -> None:
     gateway = services()["gateway"]
 
