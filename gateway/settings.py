@@ -29,6 +29,9 @@ _LEVELS: Final = {
     "error": "error",
     "off": "critical",
 }
+_MOST_DIGITS: Final = 9
+# of a value that an error repeats
+_MOST_SHOWN: Final = 200
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 _NO: Final = frozenset({"0", "false", "no", "off"})
 
@@ -43,8 +46,15 @@ def _setting(default: str, parse: Callable[[str], Any], metavar: str, text: str,
     return field(default=parse(default), repr=not secret, metadata=metadata)
 
 
+def _is_whole(value: str) -> bool:
+    """Whether it is a whole number that can be counted with. Raises ValueError for one that is too long."""
+    if value.isdecimal() and len(value) > _MOST_DIGITS:
+        raise ValueError(f"must have at most {_MOST_DIGITS} digits")
+    return value.isdecimal()
+
+
 def _port(value: str) -> int:
-    if not value.isdecimal() or int(value) > 65535:
+    if not _is_whole(value) or int(value) > 65535:
         raise ValueError("must be a port from 0 to 65535 (0: any free one)")
     return int(value)
 
@@ -68,13 +78,13 @@ def _grace(value: str) -> float:
 
 
 def _count(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
+    if not _is_whole(value) or int(value) < 1:
         raise ValueError("must be a whole number of at least 1")
     return int(value)
 
 
 def _count_or_none(value: str) -> int:
-    if not value.isdecimal():
+    if not _is_whole(value):
         raise ValueError("must be a whole number; 0 for none")
     return int(value)
 
@@ -82,7 +92,7 @@ def _count_or_none(value: str) -> int:
 def _mib_or_auto(value: str) -> int | None:
     if value.lower() == "auto":
         return None
-    if not value.isdecimal() or int(value) < 1:
+    if not _is_whole(value) or int(value) < 1:
         raise ValueError("must be auto or a whole number of at least 1")
     return int(value)
 
@@ -289,7 +299,7 @@ def load_settings(flags: Mapping[str, str | None], environment: Mapping[str, str
             try:
                 values[setting.name] = parse(given)
             except ValueError as error:
-                shown = "…" if setting.metadata["secret"] or "@" in given else given
+                shown = "…" if setting.metadata["secret"] or "@" in given else _cut(given)
                 raise SettingsError(f"{name}={shown}: {error}") from None
     settings = Settings(**values)
     _refuse_open_door(settings)
@@ -314,6 +324,10 @@ def _refuse_missing_certificates(settings: Settings, environment: Mapping[str, s
     path = environment.get("SSL_CERT_FILE")
     if path and settings.backend_url.chat.scheme == "https" and (trouble := certificates_trouble(path)):
         raise SettingsError(f"SSL_CERT_FILE={path}: {trouble}: name a file of CA certificates, or unset it")
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}…"
 
 
 def _first(sources: tuple[Mapping[str, str | None], ...], name: str) -> str | None:

@@ -162,6 +162,8 @@ def test_rust_log_counts_while_log_level_is_unset(value: str, level: str) -> Non
         ("BACKEND_TIMEOUT_SECS", "nan", "must be a number of seconds greater than 0"),
         ("BACKEND_TIMEOUT_SECS", "inf", "must be a number of seconds greater than 0"),
         ("MAX_BODY_MIB", "0", "must be a whole number of at least 1"),
+        ("MAX_BODY_MIB", "9" * 10, "must have at most 9 digits"),
+        ("BACKEND_CONNECTIONS", "9" * 10, "must have at most 9 digits"),
         ("MAX_BODY_MIB", "0.5", "must be a whole number of at least 1"),
         ("REQUEST_TIMEOUT_SECS", "0", "must be a number of seconds greater than 0"),
         ("ENABLE_CIRCUIT_BREAKER", "maybe", "must be true or false"),
@@ -273,3 +275,9 @@ def test_of_two_ports_each_may_be_any() -> None:
     settings = load(HOST_PORT="0", METRICS_PORT="0")
 
     assert (settings.host_port, settings.metrics_port) == (0, 0)
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(MAX_BODY_MIB="9" * 5000)
+    assert str(caught.value) == f"MAX_BODY_MIB={'9' * 200}…: must have at most 9 digits"

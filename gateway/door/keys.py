@@ -31,6 +31,8 @@ _HASH: Final = re.compile("[0-9a-fA-F]{64}")
 # shorter ones can be guessed
 LEAST_CHARACTERS: Final = 16
 _OPTIONS: Final = ("name", "requests", "streams")
+# of a limit; longer numbers cannot be counted with
+_MOST_DIGITS: Final = 9
 # how soon a change to the file is noticed
 _CHECK_SECONDS: Final = 1.0
 # 100,000 hashed keys with names and limits
@@ -93,14 +95,17 @@ def _digest(word: str) -> bytes:
         return bytes.fromhex(digits)
     if len(word) < LEAST_CHARACTERS:
         raise ValueError(f"a key must have at least {LEAST_CHARACTERS} characters")
+    if not word.isascii():
+        # no client could send it
+        raise ValueError("a key must consist of ASCII characters")
     return sha256(word.encode()).digest()
 
 
 def _limit(name: str, value: str | None) -> int | None:
     if value is None:
         return None
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1")
+    if not value.isdecimal() or len(value) > _MOST_DIGITS or int(value) < 1:
+        raise ValueError(f"{name} must be a whole number from 1 to {10**_MOST_DIGITS - 1}")
     return int(value)
 
 

@@ -66,12 +66,25 @@ def test_entries(text: str, keys: tuple[Key, ...]) -> None:
             f"{ALICE}\n{BOB} limit=5",
             "entry 2: only name=, requests= and streams= may follow a key; separate keys with commas",
         ),
-        (f"{ALICE} requests=0", "entry 1: requests must be a whole number of at least 1"),
-        (f"{ALICE} streams=many", "entry 1: streams must be a whole number of at least 1"),
+        (f"{ALICE} requests=0", "entry 1: requests must be a whole number from 1 to 999999999"),
+        (f"{ALICE} requests={'9' * 400}", "entry 1: requests must be a whole number from 1 to 999999999"),
+        (f"{ALICE} streams={'9' * 5000}", "entry 1: streams must be a whole number from 1 to 999999999"),
+        (f"{ALICE}\udcff", "entry 1: a key must consist of ASCII characters"),
+        (f"{ALICE} streams=many", "entry 1: streams must be a whole number from 1 to 999999999"),
         ("sha256:canary", "entry 1: sha256: must be followed by 64 hexadecimal digits"),
         (f"{ALICE},{ALICE}", "two entries have the same key"),
     ],
-    ids=["too short", "an unknown word", "no requests", "no number", "no hash", "twice"],
+    ids=[
+        "too short",
+        "an unknown word",
+        "no requests",
+        "too many",
+        "too long",
+        "no ASCII",
+        "no number",
+        "no hash",
+        "twice",
+    ],
 )
 def test_wrong_entries_are_named_without_their_key(text: str, said: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole text is compared
