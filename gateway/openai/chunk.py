@@ -107,6 +107,10 @@ class Chunk(Struct):
         return not self.choices and (self.object == "error" or (bool(said) and self.usage is None))
 
 
+class BrokenChunk(Chunk):
+    """A chunk that was decoded leniently: a text in it may be a Piece, with half of a character at an end."""
+
+
 class _Named(Struct):
     model: Any = None
 
@@ -117,19 +121,23 @@ _SMALL_BYTES: Final = 1024 * 1024
 _MOST_VALUES: Final = 250_000
 # the lenient decoder takes fifty times as long
 _MOST_LENIENT_VALUES: Final = 50_000
+_IN_PIECES: Final = ("content", "reasoning_content", "reasoning", "arguments")
 _FIRST_DATA: Final = re.compile(rb"^data: ?(\{[^\r\n]*)", re.MULTILINE)
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode = msgspec.json.Decoder(Chunk).decode
 
 
-def decode_chunk(data: bytes) -> Chunk:
-    """Decode one chunk. Raises MalformedChunk if it is not a JSON object, or if it has too many values."""
+def decode_chunk(data: bytes, *, halves: bool = False) -> Chunk:
+    """Decode one chunk. Raises MalformedChunk if it is not a JSON object, or if it has too many values.
+
+    `halves`: keep halves of characters at the ends of texts, in a BrokenChunk.
+    """
     if len(data) > _SMALL_BYTES and _values(data) > _MOST_VALUES:
         raise MalformedChunk(f"more than {_MOST_VALUES} values")
     try:
         return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _decode_leniently(data)
+        return _decode_leniently(data, halves=halves)
 
 
 def answering_model(data: bytes) -> str | None:
@@ -147,16 +155,34 @@ def _values(data: bytes) -> int:
     return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
-def _decode_leniently(data: bytes) -> Chunk:
+def _mark_pieces(value: Any) -> None:
+    """Mark the texts that come in pieces, and so may end within a character."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if not isinstance(delta, dict):
+            continue
+        holders, calls = [delta], delta.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict):
+                holders.append(function)
+        for holder in holders:
+            for name in _IN_PIECES:
+                if isinstance(text := holder.get(name), str) and not text.isascii():
+                    holder[name] = lenient.Piece(text)
+
+
+def _decode_leniently(data: bytes, *, halves: bool) -> Chunk:
     """Decode a chunk that is malformed but readable."""
     if _values(data) > _MOST_LENIENT_VALUES:
         raise MalformedChunk(repr(data[:80].decode("utf-8", "replace")))
     try:
-        value = lenient.parse(data)
+        value = lenient.parse(data, _mark_pieces if halves else None)
         if isinstance(value, list) and value:
             value = value[0]  # Gemini wraps an error in a list
         if isinstance(value, dict):
-            return lenient.fit(value, Chunk)
+            return lenient.fit(value, BrokenChunk if halves else Chunk)
     except (ValueError, RecursionError):
         pass
     raise MalformedChunk(repr(data[:80].decode("utf-8", "replace")))

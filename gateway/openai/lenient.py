@@ -6,6 +6,7 @@ Slow: only for data that the strict decoders refuse.
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, get_args
 
 import msgspec
@@ -13,16 +14,29 @@ from msgspec import Struct
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
+
+class Piece(str):
+    """A piece of a longer text. It may begin or end with half of a character: a lone surrogate, which is kept."""
+
+    __slots__ = ()
+
+
 Shape = TypeVar("Shape", bound=Struct)
 
 
-def parse(data: bytes) -> Any:
-    """Parse JSON that may contain a BOM, NaN or infinities (which become null), and lone surrogates or invalid UTF-8
-    (which become U+FFFD). Raises ValueError for any other error, and for JSON that is nested too deeply.
+def parse(data: bytes, mark: Callable[[Any], None] | None = None) -> Any:
+    """Parse JSON that may contain a BOM, raw control characters in strings, NaN or infinities (which become null), and
+    lone surrogates or invalid UTF-8 (which become U+FFFD). Raises ValueError for any other error, and for JSON that is
+    nested too deeply.
+
+    `mark` may turn strings of the value into a Piece, before it is repaired.
     """
     text = data.decode("utf-8-sig", "replace")
     try:
-        return _repaired(json.loads(text, parse_float=_finite, parse_constant=_finite))
+        value = json.loads(text, strict=False, parse_float=_finite, parse_constant=_finite)
+        if mark is not None:
+            mark(value)
+        return _repaired(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -66,7 +80,7 @@ def _finite(text: str) -> float | None:
 
 def _repaired(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+        return value if value.isascii() or isinstance(value, Piece) else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
         return {_repaired(key): _repaired(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -225,7 +225,7 @@ def _malformed(error: Exception) -> BackendFault:
 def _read(data: bytes) -> Chunk:
     """Decode one chunk. Raises BackendFault if it is an error, MalformedChunk if it is not a chunk."""
     try:
-        chunk = decode_chunk(data)
+        chunk = decode_chunk(data, halves=True)
     except MalformedChunk:
         if data[:8].lstrip(b"[").lower().startswith(b"error"):
             raise fault_in_answer(data) from None

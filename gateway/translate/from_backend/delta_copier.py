@@ -32,10 +32,15 @@ _EVENTS: Final = {
     "thinking": Event.THINKING_DELTA,
     "arguments": Event.INPUT_JSON_DELTA,
 }
-_SHORT_ESCAPE: Final = rb'\\["\\bfnrt]'
+# Of arguments, an escaped control character takes the full path: it may stand within a string of theirs, where it has
+# to be escaped once more.
+_SHORT_ESCAPES: Final = {kind: rb'\\["\\]' if kind == "arguments" else rb'\\["\\bfnrt]' for kind in _EVENTS}
 # the contents of strings, separated by LF, which cannot occur in them
-_COPIED: Final = re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % _SHORT_ESCAPE)
-_ONE: Final = re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % _SHORT_ESCAPE)
+_COPIED: Final = {
+    kind: re.compile(rb'[^"\\\x00-\x09\x0b-\x1f]*+(?:%b[^"\\\x00-\x09\x0b-\x1f]*+)*+' % escape)
+    for kind, escape in _SHORT_ESCAPES.items()
+}
+_ONE: Final = {kind: re.compile(rb'(?:[^"\\\x00-\x1f]++|%b)++' % escape) for kind, escape in _SHORT_ESCAPES.items()}
 # escapes that the encoder writes differently, with the escaped backslashes before them
 _FOREIGN: Final = re.compile(rb"(?<!\\)((?:\\\\)*+)(\\/|(?:\\u[0-9a-fA-F]{4})++)")
 # raised by decoding a string
@@ -95,14 +100,15 @@ class DeltaCopier:
 
         Returns the content to write; empty if the event must take the full path.
         """
+        kind = self.pattern.kind if self.pattern is not None else "text"
         try:
             written = _as_written(content)
-            if _ONE.fullmatch(written) is None:
+            if _ONE[kind].fullmatch(written) is None:
                 return b""
             text = _decode_text(b'"%b"' % written)
         except _NO_TEXT:
             return b""
-        if self.pattern is not None and self.pattern.kind == "arguments":
+        if kind == "arguments":
             self._copied.append(written)
         else:
             self.characters += len(text)
@@ -195,7 +201,7 @@ class DeltaCopier:
         parts = len(contents) - 1
         try:
             flat = _as_written(b"\n".join(contents))
-            if flat.count(b"\n") != parts or b"" in contents or _COPIED.fullmatch(flat) is None:
+            if flat.count(b"\n") != parts or b"" in contents or _COPIED[kind].fullmatch(flat) is None:
                 return False
             text = _decode_text(b'"%b"' % flat.replace(b"\n", b""))
         except _NO_TEXT:

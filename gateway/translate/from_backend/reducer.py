@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from gateway.anthropic.writer import BlockWriter, Finish, StopReason
-from gateway.openai.chunk import Choice, Chunk, Delta, ToolCall, Usage
+from gateway.openai.chunk import Choice, Chunk, Delta, Function, ToolCall, Usage
 from gateway.translate.both_ways.signed_reasoning import SIGNATURE, ReasoningDetails, thinking_signature
 from gateway.translate.from_backend.answer_limits import CALLS, ITEMS, too_large
 from gateway.translate.from_backend.finish_reasons import is_known, meaning, reason_text
+from gateway.translate.from_backend.halves import ALONE, HalfKey, Halves
 from gateway.translate.from_backend.think_tags import ThinkTags
 from gateway.translate.from_backend.thinking_display import Display, Kept
 from gateway.translate.from_backend.tool_calls import ToolCalls, says_nothing
@@ -36,6 +37,7 @@ class Reducer:
         "_details",
         "_display",
         "_finish_reason",
+        "_halves",
         "_kept",
         "_late",
         "_limit",
@@ -84,6 +86,7 @@ class Reducer:
         self._limit: StopReason | None = None  # what the finish reason means, if the answer did not end by itself
         self._matched_stop: str | None = None
         self._refused = False
+        self._halves = Halves()
 
     def chunk(self, chunk: Chunk) -> None:
         """Add one chunk, which must not be an error. Raises BackendFault for a finish reason that means a
@@ -95,7 +98,10 @@ class Reducer:
         choices = chunk.choices or ()
         if len(choices) > ITEMS:
             raise too_large(f"more than {ITEMS} choices")
+        broken = self._halves.held or chunk.__class__ is not Chunk
         for choice in choices:
+            if broken and choice.delta is not None:
+                self._mend(choice.index, choice.delta)
             if choice.index not in (0, None, "0"):
                 self._other_choice(choice)
                 continue
@@ -110,6 +116,38 @@ class Reducer:
                 self._take_finish_reason(reason_text(choice.finish_reason), choice.native_finish_reason)
             if self._stops and (matched := choice.stop_reason or choice.matched_stop) in self._stops:
                 self._matched_stop = matched
+
+    def _mend(self, index: Any, delta: Delta) -> None:
+        """Join the halves of characters that a backend has cut."""
+        halves = self._halves
+        before = halves.held
+        halves.held = {}
+        said = False
+        for name in ("reasoning_content", "reasoning", "content"):
+            text = getattr(delta, name)
+            if isinstance(text, str) and text:
+                setattr(delta, name, halves.join((index, name, None), text, before))
+                said = True
+        for call in delta.tool_calls or ():
+            if call.function is not None and isinstance(text := call.function.arguments, str) and text:
+                call.function.arguments = halves.join((index, "arguments", str(call.index)), text, before)
+                said = True
+        if said:
+            self._place_halves(before)
+        else:
+            halves.held = before
+
+    def _place_halves(self, held: dict[HalfKey, str]) -> None:
+        """Write a replacement character for each half that is left alone."""
+        for index, name, call in held:
+            if index not in (0, None, "0"):
+                continue
+            if name == "content":
+                self._take_text(self._tags.split(ALONE))
+            elif name == "arguments":
+                self._tool_call(ToolCall(index=call, function=Function(arguments=ALONE)))
+            else:
+                self._place("thinking", ALONE)
 
     def _other_choice(self, choice: Choice) -> None:
         """A choice that nobody asked for: some backends (Copilot) put the text and each call into choices of their own.
@@ -140,7 +178,7 @@ class Reducer:
         """Whether a delta of this kind (`text`, `thinking`, or `arguments` of the call with this index) would only be
         passed on, without any other effect.
         """
-        if kind == "thinking" and self._display != "shown":
+        if self._halves.held or (kind == "thinking" and self._display != "shown"):
             return False
         return self._tools.takes(index) if kind == "arguments" else self._open == kind
 
@@ -158,6 +196,7 @@ class Reducer:
         `marked`: the backend marked the end (`[DONE]`, the end of a JSON body). Raises BackendFault, and leaves an
         open block open, if nothing indicates that the answer is complete.
         """
+        self._place_halves(self._halves.held)
         unclosed = self._tags.inside
         self._take_text(self._tags.restart())
         if not self._any_text and self._blanks_kind == "text" and not "".join(self._blanks).strip():

@@ -1,4 +1,4 @@
-"""Thinking that a backend leaves in the text, between `<think>` and `</think>`.
+"""Thinking that a backend leaves in the text, between tags such as `<think>` and `</think>`.
 
 A tag counts only at the beginning of a text, after nothing but whitespace: a model that writes about tags is not
 thinking. A tag may be split anywhere; text that may become a tag is held back until that is known.
@@ -7,8 +7,18 @@ thinking. A tag may be split anywhere; text that may become a tag is held back u
 import re
 from typing import Final
 
-_OPEN: Final = "<think>"
-_CLOSE: Final = "</think>"
+# the tags of a model's template, by how they open: most models', Gemma's, ByteDance's, Mistral's, Kimi-VL's, Cohere's
+_TAGS: Final = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+}
+_OPENINGS: Final = tuple(_TAGS)
+_LONGEST: Final = max(map(len, _OPENINGS))
 
 _LINE_ENDS: Final = re.compile("\n*+")
 _BLANKS: Final = re.compile(r"\s*+")
@@ -20,12 +30,13 @@ Piece = tuple[bool, str]
 class ThinkTags:
     """Splits incoming text into thinking and text."""
 
-    __slots__ = ("_at_start", "_behind_tag", "_held", "_inside")
+    __slots__ = ("_at_start", "_behind_tag", "_close", "_held", "_inside")
 
     def __init__(self) -> None:
         self._held = ""
         self._at_start = True
         self._inside = False
+        self._close = ""
         self._behind_tag = False
 
     @property
@@ -62,36 +73,38 @@ class ThinkTags:
             at = _end(_LINE_ENDS, text, at)
             self._behind_tag = at == len(text)
         start = _end(_BLANKS, text, at)
-        if text.startswith(_OPEN, start):
-            self._inside = True
-        elif len(text) - start < len(_OPEN) and _OPEN.startswith(text[start:]):
+        opening = ""
+        if text.startswith(_OPENINGS, start):
+            opening = next(tag for tag in _OPENINGS if text.startswith(tag, start))
+            self._inside, self._close = True, _TAGS[opening]
+        elif len(text) - start < _LONGEST and any(tag.startswith(text[start:]) for tag in _OPENINGS):
             self._held = text[start:]
         else:
             self._at_start = False
             return at
         if start > at:
             pieces.append((False, text[at:start]))
-        return start + len(_OPEN) if self._inside else len(text)
+        return start + len(opening) if opening else len(text)
 
     def _split_inside(self, text: str, at: int, pieces: list[Piece]) -> int:
         """Add the thinking of `text` from `at` on, up to behind the closing tag. Returns where that ends."""
-        end = text.find(_CLOSE, at)
+        end = text.find(self._close, at)
         closed = end >= 0
         if not closed:
-            end = len(text) - _overlap(text, at)
+            end = len(text) - _overlap(text, at, self._close)
             self._held = text[end:]
         if end > at:
             pieces.append((True, text[at:end]))
         if not closed:
             return len(text)
         self._inside, self._at_start, self._behind_tag = False, True, True
-        return end + len(_CLOSE)
+        return end + len(self._close)
 
 
-def _overlap(text: str, at: int) -> int:
+def _overlap(text: str, at: int, close: str) -> int:
     """The number of characters at the end of `text`, from `at` on, that may begin the closing tag."""
-    most = min(len(_CLOSE) - 1, len(text) - at)
-    return next((size for size in range(most, 0, -1) if text.endswith(_CLOSE[:size])), 0)
+    most = min(len(close) - 1, len(text) - at)
+    return next((size for size in range(most, 0, -1) if text.endswith(close[:size])), 0)
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

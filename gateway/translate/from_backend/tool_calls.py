@@ -11,8 +11,9 @@ So:
   something else follows, or with the answer. Later pieces for an ended call are ignored.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +28,9 @@ from gateway.translate.from_backend.answer_limits import ARGUMENTS, CALLS, MIB, 
 
 # arguments that may be a placeholder for the actual ones, or complete
 _EMPTY_OBJECT = "{}"
+_CONTROL: Final = re.compile("[\x00-\x1f]")
+# what matters for where a string ends, and what may not occur in it
+_MARK: Final = re.compile(r'\\(?:.|$)|["\x00-\x1f]', re.DOTALL)
 # maximum digits of an index in a string; the limit of int() itself is far higher
 _INDEX_DIGITS = 9
 
@@ -173,8 +177,27 @@ class _Call:
                 return
             self.arguments.clear()
             self._scanned = 0
+        if _CONTROL.search(text) is not None:
+            text = self._escaped(text)
         self.arguments.append(text)
         self._whole = None
+
+    def _escaped(self, text: str) -> str:
+        """Arguments with raw control characters within their strings escaped: no client can read them, and they have
+        one meaning only. Those between values are white space.
+        """
+        self._is_balanced()
+        inside, behind_escape, parts, start = self._in_string, self._escape != "", list[str](), 0
+        for found in _MARK.finditer(text):
+            mark = found[0]
+            if behind_escape and found.start() == 0:
+                continue
+            if mark == '"':
+                inside = not inside
+            elif inside and len(mark) == 1 and mark != "\\":
+                parts += (text[start : found.start()], msgspec.json.encode(mark).decode()[1:-1])
+                start = found.end()
+        return "".join((*parts, text[start:]))
 
     def _holds_placeholder(self) -> bool:
         return not self.started and self.arguments == [_EMPTY_OBJECT]

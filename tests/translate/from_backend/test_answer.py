@@ -101,7 +101,7 @@ def test_characters_survive_any_cut(said: str) -> None:
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
     assert answer('{"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}') == text(
-        0, "a\ufffd"
+        0, "a", "\ufffd"
     ) + ended("end_turn")
 
 
