@@ -288,6 +288,34 @@ async def test_heads(sent: bytes, port: int) -> None:
     await send(port, sent)
 
 
+@st.composite
+def large_heads(draw: st.DrawFn) -> bytes:
+    """A good request with a target and header fields that may be very long, or very many."""
+    target = draw(st.sampled_from(["/v1/messages", "/v1/models/", "/v1/messages?", "/%2e%2e/"]))
+    target += draw(st.sampled_from(["", "a", "%41", "/", "&a=b", "../"])) * draw(st.sampled_from([1, 100, 20_000]))
+    lines = [b"Host: localhost", b"x-api-key: cpk_test", b"Content-Length: %d" % len(BODY)]
+    for name in draw(
+        st.lists(st.sampled_from(NAMES) | st.from_regex(r"[!#-\x27*+.^-z|~-]{1,9}", fullmatch=True), max_size=3)
+    ):
+        value = draw(st.sampled_from([b"a", b"a,", b'host="', b"a=b;", b"00-", b"\xff", b" ", b"[", b"1"]))
+        line = name.encode() + b": " + value * draw(st.sampled_from([0, 1, 300, 9000]))
+        lines += [line] * draw(st.sampled_from([1, 1, 50, 2000]))
+    return b"\r\n".join([f"POST {target} HTTP/1.1".encode(), *lines, b"", BODY])
+
+
+NAMES = [
+    *("Host", "Forwarded", "X-Forwarded-Host", "X-Forwarded-For", "Origin", "Authorization", "x-api-key", "User-Agent"),
+    *("traceparent", "tracestate", "anthropic-beta", "anthropic-version", "Accept-Encoding", "Cookie", "Content-Type"),
+    *("Sec-Fetch-Site", "X-Claude-Code-Session-Id", "Content-Encoding", "Transfer-Encoding", "Connection"),
+]
+
+
+@settings(FUZZ, max_examples=100)
+@given(sent=large_heads())
+async def test_large_heads(sent: bytes, port: int) -> None:
+    await send(port, sent)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
