@@ -19,15 +19,27 @@ _PROFILES: Final[dict[str, Profile]] = {
         # the budget needs --reasoning-config, and is refused without it (vllm-project/vllm#20859)
         Profile(
             name="vllm",
+            prefill="continue_final_message",
             reasoning_field="reasoning",
             max_stops=4,
             budget_field=("thinking_token_budget",),
             lists_all=True,
         ),
         # enforced with --enable-strict-thinking (https://docs.sglang.io/docs/advanced_features/thinking_budget)
-        Profile(name="sglang", budget_field=("custom_params", "thinking_budget"), lists_all=True),
+        Profile(
+            name="sglang",
+            prefill="continue_final_message",
+            budget_field=("custom_params", "thinking_budget"),
+            lists_all=True,
+        ),
         # a `tool_choice` that is an object is taken for "auto" without a word; Ollama ignores any
-        Profile(name="llama.cpp", names_tool=False, budget_field=("thinking_budget_tokens",), lists_all=True),
+        Profile(
+            name="llama.cpp",
+            image_types=frozenset({"image/png", "image/jpeg", "image/gif", "image/bmp"}),
+            names_tool=False,
+            budget_field=("thinking_budget_tokens",),
+            lists_all=True,
+        ),
         Profile(name="chutes", lists_all=True),
         # no efforts: a model that cannot think answers 400 to them, and one that can thinks by default
         Profile(name="ollama", names_tool=False, thinking_control="reasoning_effort", reasoning_field="reasoning"),
@@ -63,11 +75,12 @@ _PROFILES: Final[dict[str, Profile]] = {
             holds_tool_calls=True,
             drops=frozenset({"top_k", "parallel_tool_calls"}),
         ),
-        Profile(name="dashscope", thinking_control="enable_thinking"),
+        Profile(name="dashscope", prefill="partial", thinking_control="enable_thinking"),
         # "Tool call id was X but must be a-z, A-Z, 0-9, with a length of 9."
         # "Unexpected role 'user' after role 'tool'"
         Profile(
             name="mistral",
+            prefill="prefix",
             lists_all=True,
             thinking_control="none",
             reasoning_field=None,

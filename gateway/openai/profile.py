@@ -69,6 +69,14 @@ class Profile(Struct, frozen=True, kw_only=True):
     lists_all: bool = False
     # whether it accepts images, as far as is known
     sees_images: bool = True
+    # the media types of images that it accepts; None: all
+    image_types: frozenset[str] | None = None
+    # whether it fetches images from URLs
+    fetches_images: bool = True
+    # how it is told to go on with the last message, the assistant's: a field of that message, or two of the request
+    prefill: Literal["prefix", "partial", "continue_final_message"] | None = None
+    # whether calls in the history need tools on offer
+    calls_need_tools: bool = False
 
 
 GENERIC = Profile(name="generic", wants_back=frozenset({"reasoning_details", "extra_content"}))

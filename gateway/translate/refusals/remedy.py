@@ -19,7 +19,9 @@ from gateway.translate.refusals.faults import BackendFault
 # fields that a request can do without
 _OPTIONAL: Final = frozenset(
     {
+        "add_generation_prompt",
         "chat_template_kwargs",
+        "continue_final_message",
         "custom_params",
         "enable_thinking",
         "parallel_tool_calls",
@@ -103,16 +105,13 @@ _MOST_DESCRIPTION: Final = re.compile(
     r"tools\[\d{1,9}\]\.function\.description'?: string too long\. "
     r"Expected a string with maximum length (\d{1,9})(?!\d)"
 )
-# Kimi's words, that the specified choice is incompatible with thinking, and those of DeepSeek, DashScope and Anthropic
-_NO_FORCED_THINKING: Final = re.compile(
-    r"tool_choice[^\n]{0,120}(?:thinking|reasoning)|(?:[Tt]hinking|[Rr]easoner?)[^\n]{0,120}tool_choice"
-)
-_REFUSES: Final = (
-    r"(?:invalid|unsupported|not (?:be )?(?:supported|allowed|permitted|valid|available|implemented)|support|must be"
-    r"|should be|expected|unknown|unexpected|unrecogni[sz]ed|extra inputs)"
-)
-_NO_TOOL_CHOICE: Final = re.compile(
-    rf"tool_choice[^\n]{{0,80}}?{_REFUSES}|{_REFUSES}[^\n]{{0,80}}?tool_choice", re.IGNORECASE
+_TOOL_CHOICE: Final = "tool_choice"
+# Kimi, DeepSeek, DashScope and Anthropic refuse to demand a call of a model that thinks
+_OF_THINKING: Final = re.compile(r"thinking|reason", re.IGNORECASE)
+_REFUSES: Final = re.compile(
+    r"invalid|unsupported|not (?:be )?(?:supported|allowed|permitted|valid|available|implemented)|support|must be"
+    r"|should be|expected|unknown|unexpected|unrecogni[sz]ed|extra inputs",
+    re.IGNORECASE,
 )
 # with these, a server says how it must be started to know tools at all
 _NEEDS_OPTION: Final = re.compile(r"tool choice requires --|requires --(?:tool-call-parser|enable-auto)")
@@ -127,7 +126,7 @@ _NO_GRAMMAR: Final = re.compile(
     re.IGNORECASE,
 )
 # a keyword at the end of a path into a schema (Gemini), or quoted in words about one
-_KEYWORD_IN_PATH: Final = re.compile(r"(?:parameters|properties)[^\s:]{0,300}\.(\w{1,32}): ")
+_KEYWORD_IN_PATH: Final = re.compile(r"\.(\w{1,32}): (?:only|must|unsupported|not|is|invalid|unknown)\b[^\n]{0,60}")
 _KEYWORD: Final = r"[`'\"](\$?[A-Za-z]{1,32})[`'\"]"
 _KEYWORDS_IN_WORDS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -190,6 +189,25 @@ _MOST_TOOLS: Final = tuple(
 )
 _NO_IMAGES: Final = re.compile(
     r"image input is not supported|not a multimodal model|support image|unknown variant `image_url`", re.IGNORECASE
+)
+# LM Studio
+_NO_IMAGE_URLS: Final = re.compile(
+    r"must be a base64.encoded image|urls? (?:are|is) not (?:supported|allowed)|only (?:supports? )?base64"
+    r"|failed to (?:download|fetch)[^\n]{0,40}(?:image|url|media)|support (?:image|remote|external|http)s? urls?",
+    re.IGNORECASE,
+)
+_BAD_IMAGE: Final = re.compile(
+    r"(?:failed to|could not|cannot|unable to|can't) (?:load|decode|process|identify|read|open|parse|fetch|download)"
+    r"|(?:invalid|unsupported|corrupt|corrupted|malformed) (?:base64|image|media|picture)|invalid_image"
+    r"|image_parse_error"
+    r"|image (?:format |type |data |url |media type )?(?:is )?(?:not supported|not valid|unsupported|invalid|corrupt)",
+    re.IGNORECASE,
+)
+# those that every server with images reads
+_PLAIN_IMAGES: Final = frozenset({"image/png", "image/jpeg"})
+# LiteLLM and Bedrock
+_CALLS_NEED_TOOLS: Final = re.compile(
+    r"without `?tools=|must define tools|toolConfig field must be defined|tools must be (?:defined|provided) when"
 )
 _MOST_IN_WORDS: Final = (
     r"(?i:max(?:imum)?[_ ]?(?:completion|output|new|generation)?_?[_ ]?tokens?)(?![a-z])[^\n]{0,160}?"
@@ -259,6 +277,7 @@ def find_remedy(
         if (better := rule(said, chat, profile)) is not None and better != profile:
             written = _may_hold(sent, said.found) or any(_is_value(sent, field) for field in said.fields)
             written = written or (bool(said.once) and sent.lower().count(said.once) > 1)
+            written = written or said.passing
             return Remedy(profile=better, learnable=not written and len(better.schema_drops) <= _MOST_KEYWORDS)
     room = _room(fault, estimated_input)
     return None if room is None else Remedy(profile=profile, max_tokens=room)
@@ -274,6 +293,8 @@ class _Said:
         self.fields: list[str] = []
         # a word that a client has not written if the request has it once
         self.once = b""
+        # whether what was found is about this request only
+        self.passing = False
 
     def search(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         match = pattern.search(self.text)
@@ -323,6 +344,35 @@ def _is_value(sent: bytes | bytearray, field: str) -> bool:
     return bool(field) and len(re.findall(rb"""["'`:;,\\]%b["'`:;,\\]""" % name, sent, re.IGNORECASE)) > 1
 
 
+def _other_images(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
+    """Images as the backend reads them; in the end, none in this request: another may have images that it can read."""
+    urls = [
+        part["image_url"]["url"]
+        for message in chat["messages"]
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+    if not urls or _NO_IMAGES.search(said.text):
+        return None
+    fetched = not all(url.startswith("data:") for url in urls)
+    if fetched and profile.fetches_images and said.search(_NO_IMAGE_URLS):
+        return structs.replace(profile, fetches_images=False)
+    if "image" not in said.text.lower() or not said.search(_BAD_IMAGE):
+        return None
+    types = {url[5 : url.find(";")] for url in urls if url.startswith("data:")}
+    if profile.image_types is None and not types <= _PLAIN_IMAGES:
+        return structs.replace(profile, image_types=_PLAIN_IMAGES)
+    if fetched and profile.fetches_images:
+        return structs.replace(profile, fetches_images=False)
+    said.passing = True
+    return structs.replace(profile, sees_images=False)
+
+
+def _tools_for_calls(said: _Said, _: ChatRequest, profile: Profile) -> Profile | None:
+    return structs.replace(profile, calls_need_tools=True) if said.search(_CALLS_NEED_TOOLS) else None
+
+
 def _without_images(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     sent = any(isinstance(message["content"], list) for message in chat["messages"])
     return structs.replace(profile, sees_images=False) if sent and said.search(_NO_IMAGES) else None
@@ -367,18 +417,18 @@ def _spare_schemas(said: _Said, chat: ChatRequest, profile: Profile) -> Profile 
 def _other_choice(said: _Said, chat: ChatRequest, profile: Profile) -> Profile | None:
     """How to demand a call otherwise: without thinking, with one tool on offer, or not at all."""
     choice = chat.get("tool_choice")
-    if choice is None or _NEEDS_OPTION.search(said.text):
+    if choice is None or _TOOL_CHOICE not in said.text or _NEEDS_OPTION.search(said.text):
         return None
+    # the words around it may be any: what matters is that the client has not written the name
+    said.once = _TOOL_CHOICE.encode()
     forced = choice not in ("auto", "none")
-    if forced and _thinks(chat) and profile.thinks_when_forced and said.search(_NO_FORCED_THINKING):
-        said.once = b"tool_choice"
+    if forced and _thinks(chat) and profile.thinks_when_forced and _OF_THINKING.search(said.text):
         return structs.replace(profile, thinks_when_forced=False)
-    if not said.search(_NO_TOOL_CHOICE):
+    if not _REFUSES.search(said.text):
         return None
-    said.once = b"tool_choice"
     if isinstance(choice, dict):
         return structs.replace(profile, names_tool=False)
-    return structs.replace(profile, drops=profile.drops | {"tool_choice"})
+    return structs.replace(profile, drops=profile.drops | {_TOOL_CHOICE})
 
 
 def _thinks(chat: ChatRequest) -> bool:
@@ -440,7 +490,9 @@ def _without(paths: Sequence[str], said: _Said, chat: ChatRequest, profile: Prof
 
 
 _RULES: Final[tuple[Callable[[_Said, ChatRequest, Profile], Profile | None], ...]] = (
+    _other_images,
     _without_images,
+    _tools_for_calls,
     _other_way,
     _fewer_tools,
     _shorter_descriptions,

@@ -13,11 +13,22 @@ from msgspec import Struct
 
 from gateway.anthropic.request import Block, MessagesRequest, Source
 from gateway.anthropic.tool_changes import changed_name
+from gateway.openai.profile import GENERIC, Profile
 from gateway.openai.request import ImagePart, Part, Text, TextPart
 
 PDF: Final = "application/pdf"
 _BLIND_NOTE: Final = "[image left out: this model does not take images]"
 _ELSEWHERE: Final = "files kept on Anthropic's servers cannot be read here"
+
+
+# how the base64 data of images begin
+_IMAGE_MARKS: Final = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+)
+_IMAGE_TYPES: Final = frozenset(kind for _, kind in _IMAGE_MARKS)
 
 
 class Unreadable(Struct, frozen=True):
@@ -35,21 +46,41 @@ def text_part(text: Text) -> TextPart:
     return {"type": "text", "text": text}
 
 
-def image_part(source: Source | str | None, *, sees_images: bool) -> Part:
-    """An image part, or a note if the image cannot be passed on."""
+def image_part(source: Source | str | None, *, sees_images: bool, profile: Profile = GENERIC) -> Part:
+    """An image part, or a note if the image cannot be passed on. `profile`: which images the backend takes."""
     if not isinstance(source, Source):
         return text_part("[image left out: it has no source]")
     if not sees_images:
         return text_part(_BLIND_NOTE)
     if source.data:
-        part: ImagePart = {
-            "type": "image_url",
-            "image_url": {"url": f"data:{source.media_type or 'image/png'};base64,{source.data}"},
-        }
+        media_type, data = _image_data(source.media_type, source.data)
+        if profile.image_types is not None and media_type not in profile.image_types:
+            return text_part(f"[image left out: this model does not take {media_type}]")
+        part: ImagePart = {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}}
         return part
+    if source.url and not profile.fetches_images and not source.url.startswith("data:"):
+        return text_part(f"[image left out: this model fetches no URL ({source.url[:200]})]")
     if source.url:
         return {"type": "image_url", "image_url": {"url": source.url}}
     return text_part(f"[image left out: {_ELSEWHERE if source.file_id else 'its source is empty'}]")
+
+
+def _image_data(media_type: str | None, data: str) -> tuple[str, str]:
+    """An image's type and its base64 data as backends read them: without the beginning of a data URL, without line
+    ends, in the standard alphabet, padded; and with the type that the data tell.
+    """
+    if data[:5] == "data:":
+        head, _, data = data.partition(",")
+        media_type = head[5:].partition(";")[0] or media_type
+    if any(blank in data for blank in "\n\r\t "):
+        data = "".join(data.split())
+    if "-" in data or "_" in data:
+        data = data.replace("-", "+").replace("_", "/")
+    if missing := -len(data) % 4:
+        data += "=" * missing
+    if media_type is None or media_type in _IMAGE_TYPES:
+        media_type = next((kind for mark, kind in _IMAGE_MARKS if data.startswith(mark)), media_type)
+    return media_type or "image/png", data
 
 
 def document_text(block: Block, documents: Documents) -> str:

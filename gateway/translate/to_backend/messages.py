@@ -204,11 +204,12 @@ class _Conversation:
 
     def _result_content(self, block: Block) -> tuple[str, list[Part]]:
         """A result's text and images. A `tool` message holds only text, so the images go into the user message."""
+        profile = self._profile
         texts: list[str] = []
         images: list[Part] = []
         for item in _items(block):
             if item.type == "image":
-                part = media.image_part(item.source, sees_images=self._profile.sees_images)
+                part = media.image_part(item.source, sees_images=profile.sees_images, profile=profile)
                 if part["type"] == "text":
                     texts.append(plain(part["text"]))
                 else:
@@ -222,7 +223,7 @@ class _Conversation:
 
     def _user_parts(self, block: Block) -> list[Part]:
         if block.type == "image":
-            return [media.image_part(block.source, sees_images=self._profile.sees_images)]
+            return [media.image_part(block.source, sees_images=self._profile.sees_images, profile=self._profile)]
         text = self._text(block)
         return [media.text_part(text)] if text else []
 

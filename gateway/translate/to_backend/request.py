@@ -14,9 +14,9 @@ from gateway.translate.to_backend.media import Documents
 from gateway.translate.to_backend.messages import translate_messages
 from gateway.translate.to_backend.offered_tools import offer_tools
 from gateway.translate.to_backend.system import system_text
-from gateway.translate.to_backend.thinking import missing_thinking, thinking_fields
+from gateway.translate.to_backend.thinking import missing_thinking, thinking_fields, thinking_wanted
 from gateway.translate.to_backend.tool_limits import plainer
-from gateway.translate.to_backend.tools import forces_call, translate_choice
+from gateway.translate.to_backend.tools import EMPTY_SCHEMA, forces_call, translate_choice
 
 
 def translate_request(
@@ -49,6 +49,8 @@ def translate_request(
         missing_thinking=missing_thinking(request, profile),
     )
     fit_ids(messages, profile)
+    if profile.calls_need_tools and not tools:
+        tools = _tools_called(messages)
     chat: ChatRequest = {"model": model, "messages": messages}
     chat |= _tool_fields(request, tools, profile)
     chat |= _sampling(request, profile, context_window)
@@ -58,10 +60,34 @@ def translate_request(
     if request.stream:
         chat["stream_options"] = {"include_usage": True}
     extra: dict[str, Any] = thinking_fields(request, profile)
+    if profile.prefill is not None and messages[-1]["role"] == "assistant" and _is_prefill(request):
+        extra |= _prefill(messages, profile.prefill)
     fields = {**chat, **extra}
     for name in profile.drops:
         fields.pop(name, None)
     return fields  # type: ignore[return-value]  # profiles may add fields that the type does not list
+
+
+def _is_prefill(request: MessagesRequest) -> bool:
+    """Whether the last message, the assistant's, is to be gone on with: it is nothing but text, and nothing thinks."""
+    content = request.messages[-1].content
+    plain = not isinstance(content, list) or all(block.type == "text" for block in content)
+    return plain and request.messages[-1].role == "assistant" and not thinking_wanted(request)
+
+
+def _prefill(messages: list[ChatMessage], way: str) -> dict[str, Any]:
+    """Have the backend go on with the last message: by a field in it, or by fields of the request, which it returns."""
+    if way == "continue_final_message":
+        return {"continue_final_message": True, "add_generation_prompt": False}
+    message: dict[str, Any] = {**messages[-1], way: True}
+    messages[-1] = message  # type: ignore[call-overload]  # a field that the type does not list
+    return {}
+
+
+def _tools_called(messages: Sequence[ChatMessage]) -> list[ToolSpec]:
+    """The tools that were called, for a backend that refuses calls without tools on offer."""
+    names = dict.fromkeys(call["function"]["name"] for each in messages for call in each.get("tool_calls", ()))
+    return [{"type": "function", "function": {"name": name, "parameters": EMPTY_SCHEMA}} for name in names]
 
 
 def _tool_fields(request: MessagesRequest, tools: Sequence[ToolSpec], profile: Profile) -> ChatRequest:

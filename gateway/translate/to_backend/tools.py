@@ -13,7 +13,7 @@ from gateway.translate.both_ways.tool_names import backend_name
 
 # Claude Code's placeholder for tools that it has not loaded; a model cannot call it
 _PLACEHOLDER: Final = "DeferredToolPlaceholder"
-_EMPTY_SCHEMA: Final = Raw(b'{"type":"object","properties":{}}')
+EMPTY_SCHEMA: Final = Raw(b'{"type":"object","properties":{}}')
 
 
 def translate_tools(tools: Sequence[Tool]) -> tuple[list[ToolSpec], list[str]]:
@@ -93,7 +93,7 @@ def _defined_spec(tool: ClientTool) -> ToolSpec:
 
 
 def _spec(tool: Tool, name: str) -> ToolSpec:
-    schema = tool.input_schema if _has_schema(tool) else _EMPTY_SCHEMA
+    schema = tool.input_schema if _has_schema(tool) else EMPTY_SCHEMA
     spec: ToolSpec = {"type": "function", "function": {"name": backend_name(name), "parameters": schema}}
     if tool.description:
         spec["function"]["description"] = tool.description

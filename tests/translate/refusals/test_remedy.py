@@ -480,3 +480,43 @@ def test_what_names_no_keyword_takes_out_all_that_a_tool_can_spare(text: str, st
     assert not {"type", "properties", "enum", "const", "default", "required", "items"} & found.profile.schema_drops
     again = find_remedy(fault_from_response(status, {}, text.encode()), FORCED, found.profile, 5000)
     assert again is None
+
+
+def pictured(*urls: str) -> ChatRequest:
+    parts: list[Any] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return {**CHAT, "messages": [{"role": "user", "content": parts}]}
+
+
+PNG, WEBP, URL = "data:image/png;base64,iVBO", "data:image/webp;base64,UklG", "https://h/i.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "urls", "learnt", "learnable"),
+    [
+        ("'url' field must be a base64 encoded image.", [URL], {"fetches_images": False}, True),
+        ("Failed to load image or audio file", [WEBP], {"image_types": frozenset({"image/png", "image/jpeg"})}, True),
+        ("failed to decode image bytes", [PNG], {"sees_images": False}, False),
+        ("Could not process image", [PNG], {"sees_images": False}, False),
+        ("Invalid base64 image", [PNG], {"sees_images": False}, False),
+    ],
+)
+def test_images_that_cannot_be_read_are_left_out(
+    text: str, urls: list[str], learnt: dict[str, Any], learnable: bool
+) -> None:
+    chat = pictured(*urls)
+    found = find_remedy(fault_from_response(400, {}, text.encode()), chat, GENERIC, 5000, msgspec.json.encode(chat))
+    assert found is not None
+    assert found == Remedy(profile=structs.replace(GENERIC, **learnt), learnable=learnable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "litellm.UnsupportedParamsError: Bedrock doesn't support tool calling without `tools=` param specified. Pass "
+        "`tools=` param OR set `litellm.modify_params = True`",
+        "The toolConfig field must be defined when using toolUse and toolResult content blocks.",
+        "Requests which include `tool_use` or `tool_result` blocks must define tools",
+    ],
+)
+def test_calls_that_need_tools_get_them(text: str) -> None:
+    assert remedy(text) == Remedy(profile=structs.replace(GENERIC, calls_need_tools=True))

@@ -5,9 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.anthropic.decode import decode_request
 from gateway.anthropic.request import Block, MessagesRequest
+from gateway.openai.profile import GENERIC
 from gateway.translate.to_backend.media import (
     Unreadable,
     compaction_text,
@@ -315,3 +317,34 @@ def test_the_summary_of_a_compaction_is_kept(content: Any, expected: str) -> Non
 )
 def test_what_servers_did_is_told(value: Json, expected: str) -> None:
     assert server_block_text(block(value)) == expected
+
+
+@pytest.mark.parametrize(
+    ("media_type", "data", "url"),
+    [
+        ("image/png", "data:image/jpeg;base64,aGk=", "data:image/jpeg;base64,aGk="),
+        ("image/png", "a\nG\r\nk=", "data:image/png;base64,aGk="),
+        ("image/png", "-_-_", "data:image/png;base64,+/+/"),
+        ("image/png", "aGk", "data:image/png;base64,aGk="),
+        ("image/png", "/9j/4AAQ", "data:image/jpeg;base64,/9j/4AAQ"),
+        (None, "UklGRAAA", "data:image/webp;base64,UklGRAAA"),
+    ],
+    ids=["a data URL", "line ends", "for URLs", "no padding", "another type", "no type"],
+)
+def test_image_data_are_put_right(media_type: str | None, data: str, url: str) -> None:
+    source = block({"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}).source
+    assert image_part(source, sees_images=True) == {"type": "image_url", "image_url": {"url": url}}
+
+
+def test_images_that_a_backend_does_not_take_are_told() -> None:
+    webp = block({"type": "image", "source": {"type": "base64", "data": "UklGRAAA"}}).source
+    url = block({"type": "image", "source": {"type": "url", "url": "https://h/i.png"}}).source
+    profile = structs.replace(GENERIC, image_types=frozenset({"image/png"}), fetches_images=False)
+    assert image_part(webp, sees_images=True, profile=profile) == {
+        "type": "text",
+        "text": "[image left out: this model does not take image/webp]",
+    }
+    assert image_part(url, sees_images=True, profile=profile) == {
+        "type": "text",
+        "text": "[image left out: this model fetches no URL (https://h/i.png)]",
+    }

@@ -355,3 +355,37 @@ def test_a_backend_that_wants_ids_of_nine_characters_gets_them() -> None:
     assert [message["tool_call_id"] for message in chat["messages"][2:]] == calls
     assert [len(call) for call in calls] == [9, 9]
     assert (calls[0].isalnum(), calls[1]) == (True, "Abc123xyZ")
+
+
+@pytest.mark.parametrize(
+    ("profile", "last", "fields"),
+    [
+        ("mistral", {"prefix": True}, {}),
+        ("dashscope", {"partial": True}, {}),
+        ("vllm", {}, {"continue_final_message": True, "add_generation_prompt": False}),
+        ("llama.cpp", {}, {}),
+    ],
+)
+def test_a_prefill_is_gone_on_with(profile: str, last: dict[str, Any], fields: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "The answer"}]
+    body = {"model": "m", "max_tokens": 9, "messages": messages}
+    for sent, prefilled in ((body, True), ({**body, "messages": messages[:1]}, False)):
+        chat: dict[str, Any] = dict(
+            translate_request(decode_request(json.dumps(sent).encode()), PROFILES[profile], model="m")
+        )
+        keys = {"continue_final_message", "add_generation_prompt"}
+        assert {key: chat[key] for key in keys & chat.keys()} == (fields if prefilled else {})
+        extra = {key: chat["messages"][-1][key] for key in {"prefix", "partial"} & chat["messages"][-1].keys()}
+        assert extra == (last if prefilled else {})
+
+
+def test_calls_are_given_tools_where_they_need_them() -> None:
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "Read", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]},
+    ]
+    body = decode_request(json.dumps({"model": "m", "max_tokens": 9, "messages": messages}).encode())
+    assert "tools" not in translate_request(body, GENERIC, model="m")
+    chat = translate_request(body, structs.replace(GENERIC, calls_need_tools=True), model="m")
+    assert [tool["function"]["name"] for tool in chat["tools"]] == ["Read"]
