@@ -1,6 +1,7 @@
 """Bodies that are short, and dear to read: others are served meanwhile, and what would take seconds is refused in words."""
 
 import asyncio
+import base64
 import io
 import json
 from pathlib import Path
@@ -22,12 +23,15 @@ def many(value: Any, count: int) -> Any:
     return [{"role": "user", "content": [value] * count}]
 
 
+# a PNM image of a width without end
+WIDE = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"P6\n" + b"9" * 98_000).decode()}
 DEAR: dict[str, tuple[Any, int]] = {
     "unknown fields": (ask(**{f"k{number}": 1 for number in range(60_000)}), 400),
     "an unknown field of many values": (ask(zz=[[]] * 250_000), 200),
     "blocks of an unknown type that do not fit": (ask(messages=many({"type": "u", "text": 1}, 30_000)), 200),
     "a block that does not fit behind many": (ask(messages=many({"type": "text", "text": 1}, 30_000)), 400),
     "tools of one name": (ask(tools=[{"name": "t", "input_schema": {}}] * 20_000), 200),
+    "images whose size has no end": (ask(messages=many({"type": "image", "source": WIDE}, 6)), 200),
     "more blocks than may be": (ask(messages=many({"type": "text", "text": "x"}, 150_000)), 400),
     "many more that do not fit": (ask(messages=many({"type": "u", "text": 1}, 1_000_000)), 400),
 }
