@@ -122,7 +122,7 @@ def asking(*sent: Mapping[str, Any]) -> Iterator[Round]:
 
 
 def large() -> Iterator[Round]:
-    return asking(bodies.conversation(24 * 1024), {"messages": said("hello there " * 2_000_000)})
+    return asking({**bodies.conversation(24 * 1024), "model": SHORT}, {"messages": said("hello there " * 2_000_000)})
 
 
 def slow() -> Iterator[Round]:
