@@ -52,6 +52,9 @@ class PromptTokensDetails(Struct):
     """The breakdown of the prompt tokens."""
 
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None  # OpenRouter
+    cache_creation_input_tokens: int | None = None  # DashScope
+    created_cache_tokens: int | None = None  # vLLM
 
 
 class Usage(Struct):
@@ -62,6 +65,8 @@ class Usage(Struct):
     prompt_tokens_details: PromptTokensDetails | None = None
     cached_tokens: int | None = None  # Kimi
     prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cache_read_input_tokens: int | None = None  # LiteLLM
+    cache_creation_input_tokens: int | None = None  # LiteLLM
 
 
 class Choice(Struct):

@@ -94,3 +94,30 @@ def test_a_backend_that_counts_nothing_is_estimated(characters: int, tokens: int
 def test_an_answer_of_no_token_stays_one() -> None:
     usage = counted({"prompt_tokens": 100, "completion_tokens": 0})
     assert translate_usage(usage, estimated_input=77, characters=0) == Usage(input_tokens=100, output_tokens=0)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30}},
+        {"prompt_tokens_details": {"cached_tokens": 60, "cache_creation_input_tokens": 30}},
+        {"prompt_tokens_details": {"cached_tokens": 60, "created_cache_tokens": 30}},
+        {"cache_read_input_tokens": 60, "cache_creation_input_tokens": 30},
+    ],
+    ids=["OpenRouter", "DashScope", "vLLM", "LiteLLM"],
+)
+def test_what_was_written_to_a_cache_is_told(usage: dict[str, Any]) -> None:
+    found = counted({"prompt_tokens": 100, "completion_tokens": 5, **usage})
+    expected = Usage(input_tokens=10, output_tokens=5, cache_read_input_tokens=60, cache_creation_input_tokens=30)
+    assert translate_usage(found, estimated_input=7, characters=9) == expected
+
+
+def test_more_written_than_there_was_is_no_negative_count() -> None:
+    found = counted(
+        {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 90},
+        }
+    )
+    assert translate_usage(found, estimated_input=7, characters=9).input_tokens == 0
