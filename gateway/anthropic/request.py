@@ -60,6 +60,7 @@ class Block(Struct, gc=False):
     tabs: Any = None
     state_changes: Any = None
     tool: "ToolChange | None" = None
+    cache_control: Any = None
 
 
 class Message(Struct, gc=False):
@@ -74,7 +75,7 @@ class Message(Struct, gc=False):
 
 
 class Tool(Struct, gc=False):
-    """A tool; `input_schema` is empty for tools that Anthropic defines. The fields after `defer_loading` are settings
+    """A tool; `input_schema` is empty for tools that Anthropic defines. The fields after `cache_control` are settings
     of some of these (`gateway.anthropic.client_tools`); `configs` is raw JSON.
     """
 
@@ -83,6 +84,7 @@ class Tool(Struct, gc=False):
     description: str | None = None
     input_schema: Raw = _NO_RAW
     defer_loading: bool | None = None
+    cache_control: Any = None
     configs: Raw = _NO_RAW
     display_width_px: Any = None
     display_height_px: Any = None

@@ -45,6 +45,7 @@ _PROFILES: Final[dict[str, Profile]] = {
         Profile(name="ollama", names_tool=False, thinking_control="reasoning_effort", reasoning_field="reasoning"),
         Profile(
             name="openrouter",
+            cache_marks=("anthropic/", "qwen/"),
             thinking_control="reasoning",
             efforts=("minimal", "low", "medium", "high", "xhigh"),
             reasoning_field="reasoning",
@@ -75,7 +76,12 @@ _PROFILES: Final[dict[str, Profile]] = {
             holds_tool_calls=True,
             drops=frozenset({"top_k", "parallel_tool_calls"}),
         ),
-        Profile(name="dashscope", prefill="partial", thinking_control="enable_thinking"),
+        Profile(
+            name="dashscope",
+            cache_marks=("qwen", "deepseek", "kimi", "glm"),
+            prefill="partial",
+            thinking_control="enable_thinking",
+        ),
         # "Tool call id was X but must be a-z, A-Z, 0-9, with a length of 9."
         # "Unexpected role 'user' after role 'tool'"
         Profile(

@@ -75,6 +75,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     fetches_images: bool = True
     # how it is told to go on with the last message, the assistant's: a field of that message, or two of the request
     prefill: Literal["prefix", "partial", "continue_final_message"] | None = None
+    # how the names of models begin that cache only up to a mark
+    cache_marks: tuple[str, ...] = ()
     # whether calls in the history need tools on offer
     calls_need_tools: bool = False
 

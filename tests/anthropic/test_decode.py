@@ -105,7 +105,7 @@ def test_every_field_is_read() -> None:
             model="m",
             messages=[Message("user", "hi")],
             max_tokens=9,
-            system=[Block("text", text="s")],
+            system=[Block("text", text="s", cache_control={"type": "ephemeral"})],
             tools=[
                 Tool(name="f", description="d", input_schema=msgspec.Raw(b'{"type": "object"}'), defer_loading=True)
             ],
@@ -115,7 +115,7 @@ def test_every_field_is_read() -> None:
             temperature=1.0,
             top_p=0.5,
             top_k=40,
-            thinking=Thinking("enabled", 1024),
+            thinking=Thinking("enabled", 1024, "updates"),
             output_config=OutputConfig("high", Format("json_schema", msgspec.Raw(b'{"a": 1}'))),
             output_format=Format("json_schema", msgspec.Raw(b"{}")),
         )

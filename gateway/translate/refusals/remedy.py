@@ -481,6 +481,8 @@ def _without(paths: Sequence[str], said: _Said, chat: ChatRequest, profile: Prof
         field, last = names[0], names[-1]
         if last == profile.reasoning_field and (field == "messages" or last not in chat or "messages" in said.text):
             better = structs.replace(better, reasoning_field=None)
+        elif last == "cache_control":
+            better = structs.replace(better, cache_marks=())
         elif field in _OPTIONAL and field in chat:
             said.fields.append(field)
             better = structs.replace(better, drops=better.drops | {field})

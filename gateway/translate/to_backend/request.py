@@ -10,6 +10,7 @@ from gateway.anthropic.request import Format, MessagesRequest
 from gateway.openai.profile import Profile
 from gateway.openai.request import ChatMessage, ChatRequest, ToolSpec
 from gateway.translate.both_ways.tool_names import fit_ids
+from gateway.translate.to_backend.cache_marks import mark_cache
 from gateway.translate.to_backend.media import Documents
 from gateway.translate.to_backend.messages import translate_messages
 from gateway.translate.to_backend.offered_tools import offer_tools
@@ -49,6 +50,7 @@ def translate_request(
         missing_thinking=missing_thinking(request, profile),
     )
     fit_ids(messages, profile)
+    mark_cache(messages, request, profile, model)
     if profile.calls_need_tools and not tools:
         tools = _tools_called(messages)
     chat: ChatRequest = {"model": model, "messages": messages}
