@@ -272,19 +272,26 @@ def main(options: argparse.Namespace) -> None:
     wanted = [name for name in options.only.split(",") if name] or [*ATTACKS, ALL]
     if unknown := [name for name in wanted if name not in (*ATTACKS, ALL)]:
         raise BenchError(f"--only {','.join(unknown)}: unknown; there are {', '.join([*ATTACKS, ALL])}")
-    rows = []
-    with servers.backend() as port:
-        server = servers.this_gateway()
-        keys = {"GATEWAY_API_KEYS": f"{GOOD} name=good,{HOSTILE} name=hostile", "BACKEND_API_KEY": "bench"}
-        with servers.started(server, port, keys) as gateway:
-            backend = Running(replace(server, path="/v1/chat/completions"), port, os.getpid(), 0)
-            measure.warm_up(gateway, token=GOOD)
-            for name in (ALONE, *wanted):
-                attacks = {ALONE: [], ALL: list(ATTACKS)}.get(name, [name])
-                if sys.stderr.isatty():
-                    print(f"{name} …", file=sys.stderr, flush=True)
-                rows.append(measured(gateway, backend, name, attacks, options))
-    print(table(COLUMNS, rows))
+    rows: list[list[str]] = []
+    try:
+        _measure(wanted, options, rows)
+    finally:
+        # a long run that is ended early has figures, too
+        if rows:
+            print(table(COLUMNS, rows))
+
+
+def _measure(wanted: Sequence[str], options: argparse.Namespace, rows: list[list[str]]) -> None:
+    server = servers.this_gateway()
+    keys = {"GATEWAY_API_KEYS": f"{GOOD} name=good,{HOSTILE} name=hostile", "BACKEND_API_KEY": "bench"}
+    with servers.backend() as port, servers.started(server, port, keys) as gateway:
+        backend = Running(replace(server, path="/v1/chat/completions"), port, os.getpid(), 0)
+        measure.warm_up(gateway, token=GOOD)
+        for name in (ALONE, *wanted):
+            attacks = {ALONE: [], ALL: list(ATTACKS)}.get(name, [name])
+            if sys.stderr.isatty():
+                print(f"{name} …", file=sys.stderr, flush=True)
+            rows.append(measured(gateway, backend, name, attacks, options))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -309,6 +316,7 @@ if __name__ == "__main__":
     if options.attack:
         asyncio.run(attack(options.attack, options.only.split(",")))
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("isolation.py: ended by a signal"))
         try:
             main(options)
         except (BenchError, OSError) as error:
