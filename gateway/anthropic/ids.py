@@ -19,6 +19,11 @@ def new_tool_use_id() -> str:
     return f"toolu_{getrandbits(96):024x}"
 
 
+def new_mark() -> str:
+    """12 random hexadecimal digits, to tell equal ids apart."""
+    return f"{getrandbits(48):012x}"
+
+
 def new_server_tool_use_id() -> str:
     """`srvtoolu_` and 24 random hexadecimal digits."""
     return f"srvtoolu_{getrandbits(96):024x}"

@@ -15,7 +15,7 @@ CLICK = {"coordinate": [1, 2]}
 
 
 def called(name: str, arguments: Json) -> Json:
-    call = {"id": "call_1", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+    call = {"id": "call_1a", "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
@@ -70,7 +70,7 @@ async def test_a_call_comes_back_under_the_clients_own_names(
 
     assert only_block(await response.read(), streaming=streaming) == {
         "type": "tool_use",
-        "id": "call_1",
+        "id": "call_1a",
         "input": CLICK,
         **block,
     }

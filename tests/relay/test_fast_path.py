@@ -155,7 +155,7 @@ async def test_an_event_alone_in_its_chunk_takes_the_lane(kind: str, *, ascii_on
             "arguments": lambda: arguments(text),
         }[kind]()
 
-    start = [arguments("{", id="call_1", name="Read")] if kind == "arguments" else []
+    start = [arguments("{", id="call_1a", name="Read")] if kind == "arguments" else []
     learnt = [line(item) for item in (*start, *[event("Go")] * 6)]
     relay = Relay(lane=True)
     before = len(learnt)

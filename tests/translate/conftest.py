@@ -8,6 +8,7 @@ from typing import Any
 
 from anthropic.lib.streaming._messages import accumulate_event
 
+from gateway.translate.both_ways.tool_names import backend_id
 from gateway.translate.from_backend.answer import StreamTranslator
 from gateway.translate.refusals.faults import BackendFault
 
@@ -53,6 +54,22 @@ class _NewId:
 NEW_ID: Any = _NewId()
 
 
+class _IdOf:
+    """Equal to every id under which a client may get a backend's id."""
+
+    def __init__(self, call_id: str) -> None:
+        self._call_id = call_id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self._call_id in (other, backend_id(other))
+
+    def __hash__(self) -> int:
+        return hash(_IdOf)
+
+    def __repr__(self) -> str:
+        return f"id of {self._call_id}"
+
+
 # what a backend sends
 
 
@@ -96,7 +113,8 @@ def thinking(index: int, *deltas: str) -> list[Event]:
 
 def tool(index: int, call_id: str, name: str, *deltas: str) -> list[Event]:
     """The events of a tool_use block."""
-    start = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+    own: Any = _IdOf(call_id) if isinstance(call_id, str) else call_id
+    start = {"type": "tool_use", "id": own, "name": name, "input": {}}
     return _block(index, start, *({"type": "input_json_delta", "partial_json": piece} for piece in deltas))
 
 
@@ -148,6 +166,8 @@ def essence(outcome: Outcome) -> Any:
         block = data.get("content_block", {})
         if block.get("id") == NEW_ID:
             shown = shown.replace(block["id"], "new")
+        elif block.get("id"):
+            shown = shown.replace(block["id"], backend_id(block["id"]))
     return shown, outcome.fault and (outcome.fault.status, outcome.fault.message)
 
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.anthropic.client_tools import TOOLSETS, client_tools
+from gateway.anthropic.ids import new_mark
 from gateway.anthropic.request import Tool
 from gateway.anthropic.tool_list_cache import SharedTools
 from gateway.anthropic.writer import Member
@@ -27,6 +28,10 @@ _NUMBER: Final = re.compile(r":[0-9]{1,6}$")
 # between a namespace and a name
 _SEPARATOR: Final = re.compile(r"[.:/]")
 _ENCODED: Final = "toolu_b64_"
+# An id that only counts, such as `call_0` or Kimi's `functions.Read:0`: it comes again in each answer. The client gets
+# it behind a random mark.
+_COUNTER: Final = re.compile(r"(?:(?:[A-Za-z]{1,40}[-_.:]{1,2}){1,8}|call|tool)?[0-9]{1,4}")
+_MARKED: Final = re.compile("toolu_n[0-9a-f]{12}_([a-zA-Z0-9_-]+)")
 
 
 def backend_name(name: str, toolset: str | None = None) -> str:
@@ -108,21 +113,35 @@ def _changed_names(tools: Iterable[Tool]) -> ClientNames:
 
 def client_id(call_id: str) -> str:
     """A backend's call id in the alphabet that clients accept; `backend_id` is the inverse."""
-    if _CLIENT_ID.fullmatch(call_id) and not call_id.startswith(_ENCODED):
+    if _CLIENT_ID.fullmatch(call_id) and not (call_id.startswith(_ENCODED) or _MARKED.fullmatch(call_id)):
         return call_id
-    return _ENCODED + base64.urlsafe_b64encode(call_id.encode()).decode().rstrip("=")
+    return _ENCODED + _code(call_id)
+
+
+def new_client_id(call_id: str) -> str:
+    """The id under which a client gets a new call: one that no other answer has. `backend_id` is the inverse."""
+    if _COUNTER.fullmatch(call_id):
+        return f"toolu_n{new_mark()}_{_code(call_id)}"
+    return client_id(call_id)
 
 
 def backend_id(tool_use_id: str) -> str:
     """The backend's id of this call. An id that only looks encoded is returned unchanged."""
-    if not tool_use_id.startswith(_ENCODED):
+    marked = _MARKED.fullmatch(tool_use_id)
+    if marked is None and not tool_use_id.startswith(_ENCODED):
         return tool_use_id
-    code = tool_use_id.removeprefix(_ENCODED)
+    code = marked[1] if marked else tool_use_id.removeprefix(_ENCODED)
     try:
         call_id = base64.urlsafe_b64decode(code + "=" * (-len(code) % 4)).decode()
     except ValueError:
         return tool_use_id
+    if marked:
+        return call_id if _COUNTER.fullmatch(call_id) and _code(call_id) == code else tool_use_id
     return call_id if client_id(call_id) == tool_use_id else tool_use_id
+
+
+def _code(call_id: str) -> str:
+    return base64.urlsafe_b64encode(call_id.encode()).decode().rstrip("=")
 
 
 def fit_ids(messages: Sequence[ChatMessage], profile: Profile) -> None:

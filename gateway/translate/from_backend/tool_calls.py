@@ -23,7 +23,7 @@ from gateway.anthropic.message import tool_input
 from gateway.anthropic.writer import BlockWriter
 from gateway.openai.chunk import Function, ToolCall
 from gateway.translate.both_ways.signed_reasoning import pack_extra_content
-from gateway.translate.both_ways.tool_names import client_id, client_name
+from gateway.translate.both_ways.tool_names import client_name, new_client_id
 from gateway.translate.from_backend.answer_limits import ARGUMENTS, CALLS, MIB, NAME, too_large
 
 # arguments that may be a placeholder for the actual ones, or complete
@@ -331,7 +331,7 @@ class ToolCalls:
         if not call_id or call_id in self._ids:
             return new_tool_use_id()
         self._ids.add(call_id)
-        return client_id(call_id)
+        return new_client_id(call_id)
 
 
 def says_nothing(delta: ToolCall) -> bool:

@@ -17,6 +17,7 @@ from gateway.translate.both_ways.tool_names import (
     client_name,
     client_names,
     fit_ids,
+    new_client_id,
 )
 
 LONG = "mcp__plugin_playwright_playwright__" + "browser_take_screenshot_of_everything"
@@ -182,3 +183,28 @@ def test_a_name_with_noise_is_that_of_the_only_tool_that_fits(called: str, name:
 def test_without_tools_a_name_is_left_alone() -> None:
     assert client_name("functions.get_weather", client_names(None)) == "functions.get_weather"
     assert client_name("functions.get_weather", {}) == "functions.get_weather"
+
+
+@pytest.mark.parametrize(
+    "call_id",
+    ["call_0", "call_12", "call0", "0", "tool-1", "tool_call_3", "get_weather_0", "functions.Read:0", "mcp__a__b:7"],
+)
+def test_an_id_that_only_counts_is_new_for_the_client_each_time_and_found_again(call_id: str) -> None:
+    ids = {new_client_id(call_id) for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch("toolu_[a-zA-Z0-9_-]{1,100}", found) for found in ids)
+    assert {backend_id(found) for found in ids} == {call_id}
+
+
+@pytest.mark.parametrize(
+    "call_id", ["call_9fDx", "chatcmpl-tool-0f3a", "D681PevKs", "toolu_01A09q90qw90lq917835lq9", "call_00_x8Yt"]
+)
+def test_an_id_that_is_unique_stays(call_id: str) -> None:
+    assert new_client_id(call_id) == call_id
+
+
+@pytest.mark.parametrize(
+    "foreign", ["toolu_n0123456789ab_!", "toolu_n0123456789ab_YQ", "toolu_n0123456789ab_Y2FsbF8wa"]
+)
+def test_an_id_that_only_looks_marked_is_its_own(foreign: str) -> None:
+    assert backend_id(foreign) == foreign

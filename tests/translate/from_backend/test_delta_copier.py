@@ -98,7 +98,7 @@ TEXTS = {
 )
 def test_one_by_one_in_one_piece_and_cut_anywhere(event: Any, texts: list[str], ascii_only: bool) -> None:
     start = (
-        [arguments('{"a":"', id="call_1", name="Read")] if event("x")["choices"][0]["delta"].get("tool_calls") else []
+        [arguments('{"a":"', id="call_1a", name="Read")] if event("x")["choices"][0]["delta"].get("tool_calls") else []
     )
     events = [chunk(role="assistant", content=""), *start, event("Go"), *map(event, texts * 3), chunk("stop"), USAGE]
     lines = [*(line(item, ascii_only=ascii_only) for item in events), b"data: [DONE]\n\n"]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.translate.both_ways.tool_names import backend_id
 from tests.translate.conftest import NEW_ID, Chunk, answer, call, calls, delta, ended, live, text, thinking, tool
 
 STOP = delta("tool_calls")
@@ -259,8 +260,17 @@ def test_an_id_that_is_no_text_is_replaced() -> None:
 
 
 def test_an_id_with_other_characters_is_encoded() -> None:
-    events = answer(*one_by_one(call(0, "functions.Bash:0", "Bash", "{}")))
-    assert events == tool(0, "toolu_b64_ZnVuY3Rpb25zLkJhc2g6MA", "Bash", "{}") + END
+    events = answer(*one_by_one(call(0, "a.b9f3c1", "Bash", "{}")))
+    assert events == tool(0, "toolu_b64_YS5iOWYzYzE", "Bash", "{}") + END
+
+
+def test_an_id_that_comes_again_in_each_answer_is_new_for_the_client() -> None:
+    ids = set()
+    for call_id in ["functions.Bash:0", "call_0"] * 2:
+        events = answer(*one_by_one(call(0, call_id, "Bash", "{}")))
+        ids.add(events[0][1]["content_block"]["id"])
+        assert backend_id(events[0][1]["content_block"]["id"]) == call_id
+    assert len(ids) == 4
 
 
 # name
@@ -587,9 +597,9 @@ def test_a_signature_that_comes_late_goes_out_behind_its_call() -> None:
 
 
 def test_a_signature_names_the_id_that_the_client_gets() -> None:
-    assert answer(calls(call(0, "call:1", "Read", "{}", extra_content=SIGNED)), STOP) == [
-        *kept(0, "toolu_b64_Y2FsbDox"),
-        *tool(1, "toolu_b64_Y2FsbDox", "Read", "{}"),
+    assert answer(calls(call(0, "call:1f", "Read", "{}", extra_content=SIGNED)), STOP) == [
+        *kept(0, "toolu_b64_Y2FsbDoxZg"),
+        *tool(1, "toolu_b64_Y2FsbDoxZg", "Read", "{}"),
         *END,
     ]
 
