@@ -56,14 +56,18 @@ _NO_CREDIT: Final = re.compile(
     r"|balance is (?:too low|insufficient|not enough|negative|exhausted|\$?0)"
     r"|balance (?:insufficient|not enough|too low|exhausted)|balance was exhausted"
     r"|not enough (?:credits?|balance|funds|quota)|quota is not enough"
-    r"|credits? (?:are |is |has been |have been |has |have )?(?:exhausted|depleted|expired|run out|used up)"
+    r"|余额不足|欠费|额度不足|额度已用尽|充值",
+    re.IGNORECASE,
+)
+# the rest: one pattern of all of them would be slow
+_NO_MONEY: Final = re.compile(
+    r"credits? (?:are |is |has been |have been |has |have )?(?:exhausted|depleted|expired|run out|used up)"
     r"|(?:out of|no more|no remaining|more|any|all available|included) credits\b|credit limit (?:exceeded|reached)"
     r"|check your (?:account balance|billing details on our)|recharge|top[ -]up your"
     r"|billing[_ ](?:hard[_ ])?limit|billing[_ ]not[_ ]active|billing_error|billing to be enabled"
     r"|spend(?:ing)?[ _](?:limit|cap)|payment[ _]required|no payment method|valid (?:credit card|payment method)"
-    r"|past invoices|budget (?:has been )?exceeded|budget_exceeded|exceeded(?:your|the| )*(?: monthly)? budget"
-    r"|key limit exceeded|limit for this billing cycle|(?:plan|package|subscription) has expired"
-    r"|余额不足|欠费|额度不足|额度已用尽|充值",
+    r"|past invoices|budget (?:has been )?exceeded|budget_exceeded|exceeded (?:your |the )?(?:monthly )?budget"
+    r"|key limit exceeded|limit for this billing cycle|(?:plan|package|subscription) has expired",
     re.IGNORECASE,
 )
 # a limit of the rate may offer to buy a higher one
@@ -308,7 +312,7 @@ def _fault(status: int, error: ErrorBody, wait: int | None) -> BackendFault:
         return BackendFault(400, overflow, counts=False, said=error.message)
     message = f"backend: {error.message}" if error.message != "no message" else _WORDLESS.format(status=status)
     own = f"{error.message[:_OWN_CHARACTERS]} {error.type} {error.code}"
-    if status == 402 or (_NO_CREDIT.search(own) and not _RATE.search(own)):
+    if status == 402 or ((_NO_CREDIT.search(own) or _NO_MONEY.search(own)) and not _RATE.search(own)):
         # retrying does not add credit
         message += _ADVICE[402]
         return BackendFault(402, message, counts=False, said=error.message, should_retry=False)
