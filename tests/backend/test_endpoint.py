@@ -34,7 +34,9 @@ def test_what_is_shown_holds_no_secret() -> None:
 
 @pytest.mark.parametrize("given", ["https://user:secret@h.com/v1", "https://secret@h.com", "https://:secret@h.com"])
 def test_a_user_and_a_password_are_refused(given: str) -> None:
-    with pytest.raises(ValueError, match="must not contain a user or password: put a key into BACKEND_API_KEY") as caught:
+    with pytest.raises(
+        ValueError, match="must not contain a user or password: put a key into BACKEND_API_KEY"
+    ) as caught:
         parse_endpoint(given)
     assert "secret" not in str(caught.value)
 

@@ -23,7 +23,6 @@ _TEXT_CHARACTERS: Final = 400
 _MOST_THINKERS: Final = 100
 
 
-
 # what is kept of a request until somebody looks: id; `time.perf_counter` at its start, first event and end; `time.time`
 # at its end; outcome, model, client, status, whether streamed, stop reason, error, usage, bytes
 _Row = tuple[

@@ -133,9 +133,13 @@ async def test_a_read_of_nothing_but_tiny_chunks_is_an_error(content: bytes) -> 
     chunks.receive(chunked(*[content] * 4000))
     assert await chunks.read() == content * 4000
     chunks.receive(chunked(*[content] * 40_000))
+    if content == b"a":
+        # it was read before the check
+        assert await chunks.read() == content * 40_000
+    else:
+        await chunks.read()
     with pytest.raises(aiohttp.ClientPayloadError, match="too small"):
-        while True:
-            await chunks.read()
+        await chunks.read()
     assert connection.done[-1] == "abort"
 
 

@@ -209,9 +209,10 @@ async def test_what_the_user_should_know_is_said(run: Run, home: Path) -> None:
 
 
 async def test_an_address_elsewhere_without_encryption_is_warned_of(
-    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, start_gateway: StartGateway, embedded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("http_proxy", url)
+    gateway = await start_gateway(embedded, allowed_hosts="gateway.example")
+    monkeypatch.setenv("http_proxy", str(gateway.make_url("/")))
     monkeypatch.delenv("no_proxy", raising=False)
     done = await run(url="http://gateway.example", dry_run=True)
     assert "Note: http://gateway.example is not encrypted" in done.out + done.err

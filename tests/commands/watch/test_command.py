@@ -162,7 +162,7 @@ async def test_on_a_terminal_it_is_live(scripted: ScriptedBackend, start_gateway
 async def test_it_wants_the_key_where_the_gateway_does(
     scripted: ScriptedBackend, start_gateway: StartGateway, watch: Watch
 ) -> None:
-    gateway = await start_gateway(scripted.url, status_key=KEY)
+    gateway = await start_gateway(scripted.url, status_key=KEY, allowed_hosts="gateway.example")
     # through a name that is not this machine's, as from another machine
     away = {"HTTP_PROXY": str(gateway.make_url("/"))}
 
@@ -180,7 +180,7 @@ async def test_it_wants_the_key_where_the_gateway_does(
 async def test_a_gateway_that_shows_others_nothing_says_so(
     scripted: ScriptedBackend, start_gateway: StartGateway, watch: Watch
 ) -> None:
-    gateway = await start_gateway(scripted.url)
+    gateway = await start_gateway(scripted.url, allowed_hosts="gateway.example")
 
     away = {"HTTP_PROXY": str(gateway.make_url("/"))}
     async with watch("--once", "--url", "http://gateway.example", **away) as process:
