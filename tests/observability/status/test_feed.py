@@ -225,7 +225,7 @@ async def test_what_a_terminal_would_obey_is_not_told(scripted: ScriptedBackend,
     gateway = await start_gateway(scripted.url)
     await gateway.get("/v1/models", headers=TOKEN)
 
-    await gateway.post("/v1/messages", json=ask(model="\x1b[2Jm" + "x" * 999), headers=TOKEN)
+    await gateway.post("/v1/messages", json=ask(model="\x1b[2Jm" + "x" * 200), headers=TOKEN)
     async with gateway.get("/events") as response:
         _, state = await Reader(response).next()
 
