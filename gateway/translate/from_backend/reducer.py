@@ -248,7 +248,7 @@ class Reducer:
         """Keep the last reason, but do not let a normal one replace a limit or a refusal. `native`: OpenRouter's and
         LiteLLM's name for the original one, which says more.
         """
-        for told in (reason, native if isinstance(native, str) else ""):
+        for told in (reason, native) if native and isinstance(native, str) else (reason,):
             meant = meaning(told)
             if meant == "fault":
                 raise _failed(told)

@@ -18,6 +18,7 @@ _TAGS: Final = {
     "<|START_THINKING|>": "<|END_THINKING|>",
 }
 _OPENINGS: Final = tuple(_TAGS)
+_FIRST: Final = frozenset(opening[0] for opening in _OPENINGS)
 _LONGEST: Final = max(map(len, _OPENINGS))
 
 _LINE_ENDS: Final = re.compile("\n*+")
@@ -73,6 +74,9 @@ class ThinkTags:
             at = _end(_LINE_ENDS, text, at)
             self._behind_tag = at == len(text)
         start = _end(_BLANKS, text, at)
+        if start < len(text) and text[start] not in _FIRST:
+            self._at_start = False
+            return at
         opening = ""
         if text.startswith(_OPENINGS, start):
             opening = next(tag for tag in _OPENINGS if text.startswith(tag, start))

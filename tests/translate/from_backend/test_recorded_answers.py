@@ -149,12 +149,13 @@ def test_a_recorded_message(name: str) -> None:
         if arguments[:1] == "{" and is_json(arguments):
             assert given == json.loads(arguments)
     counted = answer["usage"]
-    cached = (counted.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    details = counted.get("prompt_tokens_details") or {}
+    cached, written = details.get("cached_tokens") or 0, details.get("created_cache_tokens") or 0
     assert message["usage"] == {
-        "input_tokens": counted["prompt_tokens"] - cached,
+        "input_tokens": counted["prompt_tokens"] - cached - written,
         "output_tokens": counted["completion_tokens"],
         "cache_read_input_tokens": cached,
-        "cache_creation_input_tokens": 0,
+        "cache_creation_input_tokens": written,
     }
 
 
