@@ -314,6 +314,7 @@ async def test_calls(
     [block] = message.content
     assert isinstance(block, anthropic.types.ToolUseBlock)
     assert (message.stop_reason, block.name) == ("tool_use", name)
-    assert block.input in arguments
+    # of a whole answer, what broke off is not completed: its words stay
+    assert block.input in arguments or (behaviours and not streamed and "__unparsedToolInput" in block.input)
     assert await mock.statuses() == [200]
     assert await mock.findings() == []
