@@ -224,7 +224,7 @@ async def test_settings_for_claude_code_are_copied(
 async def test_from_elsewhere_it_asks_for_the_key_and_forgets_it_with_the_tab(
     browser: Browser, scripted: ScriptedBackend, start_gateway: StartGateway, is_accessible: Accessible
 ) -> None:
-    gateway = await start_gateway(scripted.url, status_key=KEY)
+    gateway = await start_gateway(scripted.url, status_key=KEY, allowed_hosts=AWAY)
     url = f"http://{AWAY}:{gateway.port}/"
     page = await browser.open(url)
     key = page.get_by_label("Status key")
@@ -256,7 +256,7 @@ async def test_from_elsewhere_it_asks_for_the_key_and_forgets_it_with_the_tab(
 async def test_without_a_key_to_ask_for_it_says_why(
     browser: Browser, scripted: ScriptedBackend, start_gateway: StartGateway
 ) -> None:
-    gateway = await start_gateway(scripted.url)
+    gateway = await start_gateway(scripted.url, allowed_hosts=AWAY)
     page = await browser.open(f"http://{AWAY}:{gateway.port}/")
 
     await text(page, "#gate-text", "start the gateway with a STATUS_KEY")
