@@ -243,7 +243,8 @@ async def test_an_answer_that_breaks_off_is_told(
     caddy = await start_caddy(gateway)
 
     received, cut = bytearray(), False
-    async with caddy.session() as client, client.post(MESSAGES, json=ask(stream=True), headers=TOKEN) as response:
+    headers = TOKEN | {"User-Agent": "claude-cli/2.1.330 (external, cli)"}
+    async with caddy.session() as client, client.post(MESSAGES, json=ask(stream=True), headers=headers) as response:
         # before that, the gateway would ask again
         begun.set()
         try:

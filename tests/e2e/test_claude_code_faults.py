@@ -245,7 +245,8 @@ async def test_thinking_and_a_tool_result_come_back_to_the_backend(version: str,
     assert (outcome.result["tools"], outcome.result["tools_ok"]) == (["Read"], 1)
     _, second = outcome.main
     turn = next(message for message in second["messages"] if message["role"] == "assistant")
-    assert turn["reasoning_content"] == thinking
+    # the old ones do not ask for thinking here, and so get none
+    assert turn.get("reasoning_content") == (thinking if version in NEW else None)
     assert [call["function"]["name"] for call in turn["tool_calls"]] == ["Read"]
     result = next(message for message in second["messages"] if message["role"] == "tool")
     assert result["tool_call_id"] == turn["tool_calls"][0]["id"]
