@@ -234,7 +234,7 @@ def _computer(actions: tuple[str, ...], *, zooms: bool = False) -> Callable[[Too
         if zoom:
             properties["region"] = {**_REGION, "description": f"for zoom: {_REGION['description']}"}
         width, height = tool.display_width_px, tool.display_height_px
-        size = f" The screen has {width} × {height} pixels." if width and height else ""  # noqa: RUF001
+        size = f" The screen has {width} × {height} pixels." if width and height else ""  # noqa: RUF001  # the sign for a size
         return ClientTool(
             tool.name or "computer",
             "Use a computer with mouse and keyboard, and look at its screen: take a screenshot first, and again to see "

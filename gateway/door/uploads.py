@@ -154,4 +154,4 @@ class _Body:
             self._size += more
 
     def __del__(self) -> None:
-        self._uploads._drop(self._share, self._size)  # noqa: SLF001
+        self._uploads._drop(self._share, self._size)  # noqa: SLF001  # two classes of one thing
